@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 
 class UserError(Exception):
-    """A mistake of the user's, said in one sentence: what was wrong, where, and what to do. Shown without a traceback."""
+    """A mistake of the user's, in one sentence: what was wrong, where, and what to do. Shown without a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a message that is not plain text alone: `kind` is text or image, `value` the text or the image's path."""
+    """A piece of a message that mixes text and images: `value` is the text, or the image's path."""
 
     kind: Literal["text", "image"]
     value: str
@@ -35,7 +35,11 @@ class Message:
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(p.value for p in self.content if p.kind == "text")
+        return (
+            self.content
+            if isinstance(self.content, str)
+            else "".join(p.value for p in self.content if p.kind == "text")
+        )
 
 
 # A conversation goes through the model's chat template; a plain string is given to the model as it is.
@@ -83,7 +87,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt, its answers, and judgements about them. `meta` keeps columns that no format knows; rewards may read them."""
+    """A prompt, its answers, judgements about them. `meta` keeps columns that no format knows; rewards may read them."""
 
     prompt: Prompt
     answers: tuple[Answer, ...] = ()
@@ -93,7 +97,7 @@ class Example:
 
     @property
     def id(self) -> str:
-        """Hash of prompt and answers, not of judgements: the same question stays the same when somebody judges it again."""
+        """Hash of prompt and answers, not of judgements: the question stays the same when somebody judges it again."""
         return fingerprint([_plain(self.prompt), [[a.text, _plain(a.more)] for a in self.answers]])
 
     def ranks(self) -> list[int] | None:
@@ -112,6 +116,24 @@ class Example:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn. A sample depends on (seed, prompt, its number among the n) and on nothing else."""
+
+    n: int = 1
+    """answers per prompt"""
+    max_tokens: int = 128
+    """longest answer, end marker included"""
+    temperature: float = 1.0
+    """0 takes the likeliest token"""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps the whole vocabulary"""
+    stop: tuple[str, ...] = ()
+    """texts at which an answer ends (and which are cut off)"""
+    seed: int = 0
+
+
 def fingerprint(value: Any) -> str:
     """A short, stable hash of anything JSON can hold."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
@@ -121,4 +143,6 @@ def fingerprint(value: Any) -> str:
 def _plain(prompt: Prompt) -> Any:
     if isinstance(prompt, str):
         return prompt
-    return [[m.role, m.content if isinstance(m.content, str) else [[p.kind, p.value] for p in m.content]] for m in prompt]
+    return [
+        [m.role, m.content if isinstance(m.content, str) else [[p.kind, p.value] for p in m.content]] for m in prompt
+    ]

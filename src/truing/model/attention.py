@@ -1,0 +1,95 @@
+"""Attention over a packed tree row: each group apart, each answer sees its prompt and itself.
+
+Registered with transformers under the name `truing`, so that any architecture that asks its configuration which
+attention to use can run it. Outside a tree (sampling, plain rows, other people's code) it behaves like `sdpa`.
+Because every layer hands its own sliding window over, mixed windows need no special case; a window counts positions,
+not places in the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+NAME = "truing"
+
+
+def visible(span: Sequence[int], positions: Tensor, window: int | None) -> Tensor:
+    """[L, L] who may look at whom within one group whose edges are `span` and whose positions are given."""
+    length = positions.shape[0]
+    branch = torch.zeros(length, dtype=torch.long, device=positions.device)
+    for number, (start, end) in enumerate(zip(span[1:-1], span[2:]), start=1):
+        branch[start - span[0] : end - span[0]] = number
+    ahead = positions[:, None] - positions[None, :]
+    allowed = (ahead >= 0) & ((branch[None, :] == 0) | (branch[None, :] == branch[:, None]))
+    return allowed if window is None else allowed & (ahead < window)
+
+
+class Tree:
+    """The groups of one row and, made when first asked for, their additive masks for each window and dtype."""
+
+    def __init__(self, spans: Sequence[tuple[int, ...]], positions: Tensor) -> None:
+        self.spans = spans
+        self.lengths = [span[-1] - span[0] for span in spans]
+        self.positions = positions.split(self.lengths)
+        self._masks: dict[Any, list[Tensor | None]] = {}
+
+    def masks(self, window: int | None, dtype: torch.dtype) -> list[Tensor | None]:
+        """None stands for plain causal attention, which needs no mask and is faster without."""
+        if (window, dtype) not in self._masks:
+            self._masks[window, dtype] = [self._mask(i, window, dtype) for i in range(len(self.spans))]
+        return self._masks[window, dtype]
+
+    def _mask(self, i: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        if len(self.spans[i]) == 3 and (window is None or window >= self.lengths[i]):
+            return None
+        allowed = visible(self.spans[i], self.positions[i], window)
+        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+
+
+_tree: ContextVar[Tree | None] = ContextVar("truing_tree", default=None)
+
+
+@contextmanager
+def attending(tree: Tree | None) -> Iterator[None]:
+    """Attention inside is over this tree."""
+    token = _tree.set(tree)
+    try:
+        yield
+    finally:
+        _tree.reset(token)
+
+
+def tree_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """The attention function transformers calls: [1, heads, T, d] each → [1, T, heads, d]."""
+    tree = _tree.get()
+    if tree is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    repeats = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
+    scale, dropout = kwargs.get("scaling"), kwargs.get("dropout", 0.0)
+    pieces = [
+        F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale)
+        for q, k, v, mask in zip(
+            query.split(tree.lengths, dim=2),
+            key.split(tree.lengths, dim=2),
+            value.split(tree.lengths, dim=2),
+            tree.masks(kwargs.get("sliding_window"), query.dtype),
+        )
+    ]
+    return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, tree_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,124 @@
+"""A language model with named heads: one trunk, one forward pass from a Batch to Signals.
+
+All use of weights in a step happens inside one `forward` of one module, so that it can be sharded later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from truing.batch import Batch, Signals
+from truing.model.attention import NAME, Tree, attending
+from truing.model.logps import Head, log_probs
+
+
+class LanguageModel(nn.Module):
+    """`owner` is the transformers model (causal LM, sequence or token classifier), possibly wrapped by peft.
+
+    heads: "score" reads a preference at the end of an answer, "value" at the position before each of its tokens.
+    """
+
+    def __init__(self, owner: Any, heads: dict[str, nn.Linear] | None = None) -> None:
+        super().__init__()
+        self.owner = owner
+        self.heads = nn.ModuleDict(heads or {})
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The transformers model itself, without adapters around it."""
+        return self.owner.get_base_model() if hasattr(self.owner, "get_base_model") else self.owner
+
+    @property
+    def trunk(self) -> nn.Module:
+        return getattr(self.base, self.base.base_model_prefix)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.owner.parameters()).device
+
+    @property
+    def output(self) -> Head | None:
+        """The language-model head, or None for a model that only scores."""
+        module = self.base.get_output_embeddings()
+        if module is None or module.weight.shape[0] != self.base.get_input_embeddings().weight.shape[0]:
+            return None
+        config = self.base.config.get_text_config()
+        scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0)
+        return Head(
+            module.weight, getattr(module, "bias", None), getattr(config, "final_logit_softcapping", None), scale
+        )
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """[rows * length, d] last hidden states."""
+        if batch.layout == "tree" and self.base.config._attn_implementation == NAME:
+            # Any 4-D mask is passed through by transformers; ours is never read, the tree says who sees whom.
+            mask: Any = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
+            tree: Tree | None = Tree(batch.spans, batch.positions[0])
+        elif batch.layout == "tree":
+            raise RuntimeError(f"this model attends with {self.base.config._attn_implementation}, which knows no tree")
+        else:
+            lengths = torch.tensor([span[0] for span in batch.spans], device=batch.tokens.device)
+            mask, tree = (batch.positions < lengths[:, None]).long(), None
+        with attending(tree):
+            out = self.trunk(input_ids=batch.tokens, position_ids=batch.positions, attention_mask=mask, use_cache=False)
+        return out.last_hidden_state.flatten(0, 1)
+
+    def forward(self, batch: Batch, needs: Collection[str] = ("logps",), temperature: float = 1.0) -> Signals:
+        hidden = self.hidden(batch)
+        signals = Signals()
+        if not set(needs) <= {"scores"}:
+            before = hidden[batch.source]
+            self._token_signals(signals, before, batch, needs, temperature)
+            if "values" in needs:
+                signals.values = self.heads["value"](before).float()[:, 0]
+            if "hidden" in needs:
+                signals.hidden = before.float()
+        if "scores" in needs:
+            signals.scores = self.heads["score"](hidden[batch.end]).float()[:, 0]
+        return signals
+
+    def _token_signals(
+        self, signals: Signals, before: Tensor, batch: Batch, needs: Collection[str], temperature: float
+    ) -> None:
+        head = self.output
+        if not {"logps", "logps_at", "entropy", "dist"} & set(needs):
+            return
+        if head is None:
+            raise RuntimeError("a model that only scores has no log-probabilities")
+        ids = batch.target[:, None]
+        if "logps_at" in needs:
+            ids = torch.cat([ids, batch.per_token["ids_at"].long()], dim=1)
+        logps, signals.entropy = log_probs(before, head, ids, temperature=temperature, entropy="entropy" in needs)
+        signals.logps = logps[:, 0]
+        if "logps_at" in needs:
+            signals.logps_at = logps[:, 1:]
+        if "dist" in needs:
+            signals.dist = torch.log_softmax(head.logits(before) / temperature, dim=1)
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The frozen base under the adapter: the reference policy of a run that started there."""
+        with self.owner.disable_adapter() if hasattr(self.owner, "disable_adapter") else nullcontext():
+            yield
+
+
+def new_head(model: LanguageModel, zero: bool = True, seed: int = 0) -> nn.Linear:
+    """A scalar head for this trunk. Zero by default: a fresh preference model then starts at exactly ln 2."""
+    weight = model.base.get_input_embeddings().weight
+    head = nn.Linear(hidden_size(model.base), 1, bias=False, dtype=weight.dtype, device=weight.device)
+    with torch.no_grad():
+        if zero:
+            head.weight.zero_()
+        else:
+            head.weight.normal_(0, 1 / head.in_features, generator=torch.Generator().manual_seed(seed))
+    return head
+
+
+def hidden_size(base: PreTrainedModel) -> int:
+    return base.config.get_text_config().hidden_size

@@ -1,0 +1,138 @@
+"""Groups → Batches: where every token stands, and which position predicts it.
+
+`tree`: all groups one after another in a single row without any padding. A group is its prompt followed by its k
+answers as branches: positions restart at the prompt's end, and attention (see `attention`) lets a branch see the
+prompt and itself. The prompt is computed once for all its answers.
+`rows`: one right-padded row per answer, the prompt repeated. Slow and plain; every architecture can do it, and the
+two must give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from truing.batch import Batch, Group
+from truing.records import UserError
+
+
+def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
+    """Lay groups out for one forward pass."""
+    if not groups:
+        raise ValueError("a batch needs at least one group")
+    for group in groups:
+        _check(group)
+    tokens, positions, spans, starts = _tree(groups) if layout == "tree" else _rows(groups)
+    source, end = [], []
+    answers = [(group, j) for group in groups for j in range(len(group.answers))]
+    for (group, j), (first_source, start) in zip(answers, starts):
+        trained = torch.tensor(group.trained[j], dtype=torch.bool)
+        at = torch.arange(start, start + len(trained))
+        source.append(torch.where(at == start, first_source, at - 1)[trained])
+        end.append(start + len(trained) - 1 if len(trained) else first_source)
+    return Batch(
+        layout="tree" if layout == "tree" else "rows",
+        tokens=tokens,
+        positions=positions,
+        spans=spans,
+        source=torch.cat(source),
+        target=torch.tensor([t for g, j in answers for t, m in zip(g.answers[j], g.trained[j]) if m]),
+        answer_of=torch.repeat_interleave(torch.tensor([len(s) for s in source])),
+        end=torch.tensor(end),
+        group_of=torch.tensor([n for n, g in enumerate(groups) for _ in g.answers]),
+        rank=torch.tensor([r for g in groups for r in (g.rank or [-1] * len(g.answers))]),
+        groups=len(groups),
+        ids=[g.id for g in groups],
+        per_token={k: torch.cat([t for g in groups for t in g.per_token[k]]) for k in _names(groups, "per_token")},
+        per_answer={
+            k: torch.tensor([x for g in groups for x in g.per_answer[k]]) for k in _names(groups, "per_answer")
+        },
+        per_group={k: torch.tensor([g.per_group[k] for g in groups]) for k in _names(groups, "per_group")},
+    )
+
+
+def batches(groups: Sequence[Group], layout: str, max_tokens: int) -> Iterator[tuple[list[int], Batch]]:
+    """Cut one step into forward passes of at most `max_tokens` (a single larger group goes alone).
+
+    Yields the group numbers with each batch. A tree has no padding, so order is kept; rows are sorted by length first.
+    """
+
+    def rows_of(numbers: list[int]) -> int:
+        return sum(len(groups[i].answers) for i in numbers) * max(_longest(groups[i]) for i in numbers)
+
+    def tree_of(numbers: list[int]) -> int:
+        return sum(groups[i].tree_tokens for i in numbers)
+
+    size, order = tree_of, list(range(len(groups)))
+    if layout == "rows":
+        size, order = rows_of, sorted(order, key=lambda i: _longest(groups[i]))
+    waiting: list[int] = []
+    for i in order:
+        if waiting and size([*waiting, i]) > max_tokens:
+            yield waiting, pack([groups[n] for n in waiting], layout)
+            waiting = []
+        waiting.append(i)
+    if waiting:
+        yield waiting, pack([groups[n] for n in waiting], layout)
+
+
+def _longest(group: Group) -> int:
+    return len(group.prompt) + max(map(len, group.answers))
+
+
+def _tree(groups: Sequence[Group]) -> tuple[Tensor, Tensor, list[tuple[int, ...]], list[tuple[int, int]]]:
+    tokens: list[int] = []
+    positions: list[int] = []
+    spans, starts = [], []
+    for group in groups:
+        offset, length = len(tokens), len(group.prompt)
+        edges = list(accumulate(map(len, [group.prompt, *group.answers]), initial=offset))
+        starts += [(offset + length - 1, start) for start in edges[1:-1]]
+        tokens += group.prompt
+        positions += range(length)
+        for answer in group.answers:
+            tokens += answer
+            positions += range(length, length + len(answer))
+        spans.append(tuple(edges))
+    return torch.tensor([tokens]), torch.tensor([positions]), spans, starts
+
+
+def _rows(groups: Sequence[Group]) -> tuple[Tensor, Tensor, list[tuple[int, ...]], list[tuple[int, int]]]:
+    rows = [(len(g.prompt), g.prompt + answer) for g in groups for answer in g.answers]
+    width = max(len(row) for _, row in rows)
+    # The fill is any valid id: what stands there is masked, and masks come from lengths.
+    tokens = torch.tensor([row + [0] * (width - len(row)) for _, row in rows])
+    positions = torch.arange(width).expand(len(rows), width).contiguous()
+    spans: list[tuple[int, ...]] = [(len(row),) for _, row in rows]
+    starts = [(n * width + length - 1, n * width + length) for n, (length, _) in enumerate(rows)]
+    return tokens, positions, spans, starts
+
+
+def _check(group: Group) -> None:
+    for j, (ids, trained) in enumerate(zip(group.answers, group.trained, strict=True)):
+        if len(ids) != len(trained):
+            raise ValueError(f"group {group.id}: answer {j} has {len(ids)} tokens but a mask of {len(trained)}")
+        if not any(trained):
+            raise UserError(f"example {group.id}: answer {j} has no trained token (empty loss mask)")
+        if not group.prompt and trained[0]:
+            raise UserError(
+                f"example {group.id}: the first token of answer {j} has nothing before it to predict it from"
+            )
+    for name, tensors in group.per_token.items():
+        counts = [sum(t) for t in group.trained]
+        if [len(t) for t in tensors] != counts:
+            raise ValueError(f"group {group.id}: {name} has {[len(t) for t in tensors]} numbers for {counts} tokens")
+
+
+def _names(groups: Sequence[Group], kind: str) -> list[str]:
+    """Names that every group has; one that only some have is a mistake upstream."""
+    names = set(getattr(groups[0], kind))
+    for group in groups:
+        if set(getattr(group, kind)) != names:
+            raise ValueError(
+                f"group {group.id}: {kind} has {sorted(getattr(group, kind))}, others have {sorted(names)}"
+            )
+    return sorted(names)

@@ -1,0 +1,115 @@
+"""The sections of a recipe that several verbs share. The text under a field is what `--help` shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from truing.config import observation
+from truing.records import UserError
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to learn from."""
+
+    path: str | tuple[str, ...]
+    """file, folder or hub name; several make a mixture"""
+    format: str = "auto"
+    """name of the format; auto detects it from the first records and says so"""
+    on_defect: Literal["stop", "drop"] = "stop"
+    """a defective record stops the verb, or is dropped and counted"""
+    limit: int | None = None
+    """use only the first so many examples"""
+    max_tokens: int = 1024
+    """longest prompt and answer together; prompts are cut at a turn boundary, answers never"""
+    weights: tuple[float, ...] | None = None
+    """share of each path in the mixture; none takes them as large as they are"""
+
+
+@dataclass(frozen=True)
+class Optim:
+    """How weights are changed (AdamW)."""
+
+    lr: float = 1e-5
+    """peak learning rate"""
+    schedule: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
+    """how the learning rate falls after the warm-up"""
+    warmup: float = 0.0
+    """below 1 a fraction of all steps, else a number of steps"""
+    epochs: float = 1.0
+    """passes over the data"""
+    steps: int | None = None
+    """number of steps, instead of epochs"""
+    batch: int = 32
+    """prompts (with all their answers) in one step"""
+    clip: float = 1.0
+    """largest gradient norm; 0 leaves gradients as they are"""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    micro_tokens: int = 16384
+    """tokens in one forward pass: the dial for memory; the result does not depend on it"""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Train a low-rank adapter instead of all weights."""
+
+    rank: int = 0
+    """0 trains all weights"""
+    alpha: float | None = None
+    """scale of the adapter is alpha / rank; none takes twice the rank"""
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+    """names of the adapted modules; empty adapts all linear layers but the head"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute. Never part of a run's identity; a resumed run keeps what was measured at its start."""
+
+    dtype: Literal["auto", "fp32", "bf16"] = observation("auto")
+    """auto takes what is fastest here, measured"""
+    threads: int | Literal["auto"] = observation("auto")
+    """auto takes what is fastest here, measured"""
+    device: str = observation("auto")
+    """auto takes the first GPU if there is one"""
+    compile: bool = observation(False)
+    """torch.compile the model"""
+    layout: Literal["auto", "tree", "rows"] = observation("auto")
+    """tree computes a shared prompt once; auto takes it where the architecture allows it"""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The run's folder."""
+
+    name: str | None = observation(None)
+    """none takes the verb and a hash of the recipe, so that the same command resumes"""
+    folder: str = observation("runs")
+    """where run folders are"""
+    save_every: int = observation(200)
+    """steps between checkpoints; 0 saves only at the end"""
+    keep: int = observation(2)
+    """how many of the latest checkpoints are kept"""
+    log_every: int = observation(1)
+    """steps between lines of metrics"""
+    seed: int = 0
+    """of data order, initial heads, dropout and sampling"""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is looked at while the run goes on."""
+
+    every: int = observation(0)
+    """steps between looks; 0 never looks"""
+    probes: tuple[str, ...] = observation(("kl", "length", "entropy", "diversity"))
+    """what is measured at a look"""
+    prompts: str | None = observation(None)
+    """file of prompts to answer at each look; none takes some of the data"""
+    count: int = observation(16)
+    """how many prompts"""
+    max_tokens: int = observation(64)
+    """longest answer at a look"""

@@ -1,0 +1,70 @@
+"""Diversity, repetition and length of a set of answers.
+
+A text is a string, taken as its words, or any sequence of tokens. Words are what white space separates: the
+convention of the papers compared against, and it makes lengths comparable across tokenizers.
+
+Distinct-n falls with the size of the corpus and with the length of its texts. Compare only corpora of equal size, cut
+to equal length, and say which convention was used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+Text = str | Sequence[Hashable]
+
+
+def tokens(text: Text) -> Sequence[Hashable]:
+    return text.split() if isinstance(text, str) else text
+
+
+def ngrams(text: Text, n: int) -> Iterator[tuple[Hashable, ...]]:
+    """All runs of n tokens. None crosses from one text into the next."""
+    items = tokens(text)
+    return (tuple(items[i : i + n]) for i in range(len(items) - n + 1))
+
+
+def distinct(texts: Sequence[Text], n: int, per: Literal["ngram", "word"] = "ngram") -> float:
+    """Distinct n-grams of the corpus, divided by all its n-grams (Li et al. 2016) or, with `per="word"`, its words.
+
+    The second convention, found in A-LoL's figures, charges short texts for n-grams they cannot have. NaN where there
+    is nothing to divide by.
+    """
+    found = [gram for text in texts for gram in ngrams(text, n)]
+    total = len(found) if per == "ngram" else sum(len(tokens(text)) for text in texts)
+    return len(set(found)) / total if total else float("nan")
+
+
+def unique_rate(texts: Sequence[Text]) -> float:
+    """Share of texts that differ from all earlier ones: 1 = no text twice."""
+    return len({tuple(tokens(text)) for text in texts}) / len(texts) if texts else float("nan")
+
+
+def repetition(texts: Sequence[Text], n: int = 1) -> np.ndarray:
+    """[texts] share of each text's n-grams that it had already said: 1 − distinct / all. NaN where it has none."""
+    grams = [list(ngrams(text, n)) for text in texts]
+    return np.array([1 - len(set(g)) / len(g) if g else np.nan for g in grams])
+
+
+def lengths(texts: Sequence[Text]) -> np.ndarray:
+    """[texts] tokens in each."""
+    return np.array([len(tokens(text)) for text in texts], dtype=np.int64)
+
+
+def summary(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """mean, sd (n−1), min, median, p90, max and n of one number per text. Empty input has n = 0 and no other key."""
+    x = np.asarray(values, dtype=np.float64)
+    if x.size == 0:
+        return {"n": 0}
+    return {
+        "n": x.size,
+        "mean": float(x.mean()),
+        "sd": float(x.std(ddof=1)) if x.size > 1 else float("nan"),
+        "min": float(x.min()),
+        "median": float(np.median(x)),
+        "p90": float(np.quantile(x, 0.9)),
+        "max": float(x.max()),
+    }
