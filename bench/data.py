@@ -1,4 +1,4 @@
-"""What both sides of the bench are fed: comparisons as token ids, in one fixed order, and small models to train on them.
+"""What both sides of the bench are fed: comparisons as token ids in one fixed order, and small models to train.
 
 Rows come from HH-RLHF files beside the repository (`../shared/data/hh`) where there are any, else from a generator with
 a similar spread of lengths. Every row is tokenised here, once; neither side ever sees text.

@@ -1,4 +1,4 @@
-"""What both sides of the bench share: the command line, the stop-watch and memory meter, and the JSON that comes out."""
+"""What both sides of the bench share: the command line, the meter of time and memory, and the JSON that comes out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BETA = 0.1  # of DPO
 
 @dataclass
 class Meter:
-    """Time at the end of every step, and the highest resident memory above what was there with the bare model loaded."""
+    """When each step ended, and the highest resident memory above what was there with the bare model loaded (Linux)."""
 
     marks: list[float] = field(default_factory=list)
     floor: int = 0
@@ -70,7 +70,13 @@ def _status(key: str) -> int:
 
 
 def finish(
-    job: Job, meter: Meter, *, settings: dict[str, Any], rows: int, losses: Sequence[float] = (), once_s: float = 0.0,
+    job: Job,
+    meter: Meter,
+    *,
+    settings: dict[str, Any],
+    rows: int,
+    losses: Sequence[float] = (),
+    once_s: float = 0.0,
     **more: Any,
 ) -> None:
     """Write the result. `rows` were timed between the first and the last mark; `once_s` is what they cost beforehand

@@ -1,4 +1,4 @@
-"""The peer's side of the bench: TRL's own trainers and transformers' `generate`, on the rows and the model they are given.
+"""The peer's side of the bench: TRL's own trainers and transformers' `generate`, on the rows and the model given.
 
 Only two things of TRL are touched: it is handed token ids instead of text (so that both sides train on the same ones),
 and the loss of every step is noted down unrounded. What `default` and `best` stand for is written in README.md.
@@ -6,13 +6,11 @@ and the loss of every step is noted down unrounded. What `default` and `best` st
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -33,7 +31,7 @@ from transformers import (
 )
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
-# On a machine without a GPU TRL refuses to start with its own defaults (bf16 on, use_cpu off): those two are set for it.
+# Without a GPU, TRL refuses to start with its own defaults (bf16 on, use_cpu off): those two are set for it.
 COMMON: dict[str, Any] = {
     "use_cpu": True,
     "gradient_accumulation_steps": 1,
@@ -134,7 +132,7 @@ def train(job: Job) -> None:
         meter = Meter()
         model = loader.from_pretrained(job.model, dtype=torch.float32)
         meter.start()
-        trainer = trainer_of(
+        trainer: Any = trainer_of(
             model=model,
             args=args,
             train_dataset=Dataset.from_list(columns(job.task, rows)),

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from truing.records import UserError
+
 Unit = Literal["token", "answer", "group"]
 
 
@@ -130,19 +132,38 @@ class Signals:
     dist: Tensor | None = None
     hidden: Tensor | None = None
 
+    def __getitem__(self, name: str) -> Tensor:
+        """A signal the reader cannot do without."""
+        value: Tensor | None = getattr(self, name)
+        if value is None:
+            raise ValueError(f"the forward pass was not asked for {name!r}: an objective lists it in `needs`")
+        return value
+
 
 # name → (sum, count), detached: means are taken at log time over everything that was added up.
 Metrics = dict[str, tuple[Tensor, Tensor | int]]
 
 
+def tally(values: Tensor) -> tuple[Tensor, int]:
+    """One metric, from the values it is the mean of."""
+    return values.detach().sum(), values.numel()
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A pure function from signals to one loss per unit. The engine divides the sum by the step's global unit count."""
+    """A pure function from signals to one loss per unit. The engine divides the sum by the step's global unit count.
+
+    `needs` names the signals of the forward pass, `reads` the numbers of the data (per token, answer or group).
+    """
 
     name: str
     unit: Unit
     needs: frozenset[str]
     function: Callable[[Signals, Batch], tuple[Tensor, Metrics]]
+    reads: frozenset[str] = frozenset()
 
     def __call__(self, signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
+        missing = self.reads - batch.per_token.keys() - batch.per_answer.keys() - batch.per_group.keys()
+        if missing:
+            raise UserError(f"objective {self.name} reads {', '.join(sorted(missing))}, which the data do not carry.")
         return self.function(signals, batch)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from truing.records import UserError, fingerprint
-from truing.schema import Key, Mistake, build, describe_value
+from truing.schema import Key, Mistake, build, describe_value, merge, plain
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ def load(cls: type[T], source: Mapping[str, Any] | str | Path, overrides: Mappin
     file = None if isinstance(source, Mapping) else Path(source)
     values = source if isinstance(source, Mapping) else read_yaml(source)
     try:
-        return build(cls, _merge(values, overrides or {}))
+        return build(cls, merge(values, overrides or {}))
     except Mistake as mistake:
         if overrides and _holds(overrides, mistake.key):
-            raise UserError(f"--{mistake}.") from None
+            raise UserError(f"--{mistake}") from None
         line = _line_of(file, mistake.key) if file else None
         place = f"{file} line {line}: " if line else f"{file}: " if file else ""
-        raise UserError(f"{place}{mistake}.".replace("?.", "?")) from None
+        raise UserError(f"{place}{mistake}") from None
 
 
 def dump(settings: Any) -> str:
@@ -49,16 +49,6 @@ def recipe_hash(settings: Any, extra: Any = ()) -> str:
     The same work has the same hash under another name, with another logging cadence or on another machine.
     """
     return fingerprint([plain(settings, observations=False), extra])
-
-
-def plain(settings: Any, observations: bool = True) -> Any:
-    """Dataclasses as dicts, all the way down, on request without the fields that only observe."""
-    if dataclasses.is_dataclass(settings):
-        kept = [f for f in dataclasses.fields(settings) if observations or not f.metadata.get("observation")]
-        return {f.name: plain(getattr(settings, f.name), observations) for f in kept}
-    if isinstance(settings, Mapping):
-        return {key: plain(value, observations) for key, value in settings.items()}
-    return tuple(plain(v, observations) for v in settings) if isinstance(settings, list | tuple) else settings
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -115,15 +105,6 @@ def _line_of(path: Path, key: Key) -> int | None:
             break
         line, node = found
     return line
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 def _holds(values: Any, key: Key) -> bool:

@@ -7,21 +7,31 @@ everything on a command line is text. Hints may be nested dataclasses (sections)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from truing.records import UserError
 
 T = TypeVar("T")
 Key = tuple[str, ...]
 
 
-class Mistake(Exception):
-    """A key and what is wrong with it; whoever knows where the key was written adds the place."""
+class Mistake(UserError):
+    """A key and what is wrong with it, a sentence together; whoever knows where the key was written adds the place."""
 
     def __init__(self, key: Key, what: str):
         super().__init__(f"{'.'.join(key)} {what}")
-        self.key = key
+        self.key, self.what = key, what
+
+
+def at_least(settings: Any, least: float, *names: str) -> None:
+    """For `__post_init__`: these fields, where they are not None, are no smaller than `least`."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise Mistake((name,), f"must be at least {least}, not {value}.")
 
 
 def build(cls: type[T], values: Mapping[str, Any], at: Key = (), root: type | None = None) -> T:
@@ -29,16 +39,52 @@ def build(cls: type[T], values: Mapping[str, Any], at: Key = (), root: type | No
     known, root = hints(cls), root or cls
     for name in values:
         if name not in known:
-            raise Mistake((*at, str(name)), f"is not a known key{nearest((*at, str(name)), root)}")
-    given = {name: _value(known[name], value, (*at, name), root) for name, value in values.items()}
-    for field in fields(cls):  # type: ignore[arg-type]
-        name, section = field.name, section_of(known.get(field.name))
-        if name in given or not field.init or field.default is not MISSING or field.default_factory is not MISSING:
+            own = [(*at, other) for other in known]
+            raise Mistake((*at, str(name)), f"is not a known key{nearest((*at, str(name)), root, own)}")
+    given = {}
+    for field in (f for f in fields(cls) if f.init):  # type: ignore[arg-type]
+        name, hint, default = field.name, known[field.name], default_of(field)
+        if name in values:
+            value = values[name]
+            if value is None and section_of(hint) and NoneType not in members(hint):
+                value = {}  # `optim:` with nothing under it
+            if isinstance(value, Mapping) and is_dataclass(default):  # a verb may have its own defaults for a section
+                value = merge(plain(default), value)
+        elif default is not MISSING:
             continue
-        if section is None:
-            raise Mistake((*at, name), f"is missing: {describe(known[name])} is needed")
-        given[name] = build(section, {}, (*at, name), root)
-    return cls(**given)
+        elif section_of(hint):
+            value = {}  # if something is needed in it, that is the key to name
+        else:
+            raise Mistake((*at, name), f"is missing: {describe(hint)} is needed.")
+        given[name] = _value(hint, value, (*at, name), root)
+    try:
+        return cls(**given)
+    except Mistake as mistake:  # from __post_init__, which does not know where its section stands
+        raise Mistake((*at, *mistake.key), mistake.what) from None
+
+
+def default_of(field: Field[Any]) -> Any:
+    """The default of a field, or MISSING."""
+    return field.default_factory() if callable(field.default_factory) else field.default
+
+
+def plain(settings: Any, observations: bool = True) -> Any:
+    """Dataclasses as dicts, all the way down, on request without the fields that only observe."""
+    if is_dataclass(settings):
+        kept = [f for f in fields(settings) if f.init and (observations or not f.metadata.get("observation"))]
+        return {f.name: plain(getattr(settings, f.name), observations) for f in kept}
+    if isinstance(settings, Mapping):
+        return {key: plain(value, observations) for key, value in settings.items()}
+    return tuple(plain(v, observations) for v in settings) if isinstance(settings, list | tuple) else settings
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings, of which `above` wins key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+    return merged
 
 
 def keys(cls: type, at: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -74,16 +120,16 @@ def is_sequence(hint: Any) -> bool:
     return (get_origin(hint) or hint) in (tuple, list)
 
 
-def nearest(key: Key, root: type) -> str:
+def nearest(key: Key, root: type, own: Sequence[Key] = (), dashes: str = "") -> str:
     """`; did you mean optim.lr?`: the key of that name in another section, else the one that is spelt most alike."""
-    known: list[str] = []
+    known = [".".join(path) for path in own]
     for path, _ in keys(root):
         known += [".".join(path[: depth + 1]) for depth in range(len(path))]
     same_name = [name for name in known if name.rpartition(".")[2] == key[-1]]
     by_name = {name.rpartition(".")[2]: name for name in known}
     alike = get_close_matches(".".join(key), known, 1, 0.6)
     close = same_name or alike or [by_name[n] for n in get_close_matches(key[-1], list(by_name), 1, 0.6)]
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {dashes}{close[0]}?" if close else "."
 
 
 def describe(hint: Any) -> str:
@@ -114,7 +160,7 @@ def _value(hint: Any, value: Any, key: Key, root: type) -> Any:
             fits, result = _fit(alternative, value, key, root, exact)
             if fits:
                 return result
-    raise Mistake(key, f"must be {describe(hint)}, not {describe_value(value)}")
+    raise Mistake(key, f"must be {describe(hint)}, not {describe_value(value)}.")
 
 
 def _fit(hint: Any, value: Any, key: Key, root: type, exact: bool) -> _Fit:
@@ -132,8 +178,6 @@ def _fit(hint: Any, value: Any, key: Key, root: type, exact: bool) -> _Fit:
         inner, good = get_args(hint)[1], isinstance(value, Mapping)
         return good, {str(k): _value(inner, v, (*key, str(k)), root) for k, v in value.items()} if good else None
     if _is_section(hint) and not isinstance(value, hint):
-        if value is None and not exact:  # `optim:` with nothing under it
-            value = {}
         return (True, build(hint, value, key, root)) if isinstance(value, Mapping) else (False, None)
     return isinstance(value, hint), value
 

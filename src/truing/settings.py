@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from truing.config import observation
-from truing.records import UserError
+from truing.schema import Mistake, at_least
 
 
 @dataclass(frozen=True)
 class Data:
-    """What to learn from."""
+    """Where the examples come from."""
 
     path: str | tuple[str, ...]
     """file, folder or hub name; several make a mixture"""
@@ -25,6 +25,12 @@ class Data:
     """longest prompt and answer together; prompts are cut at a turn boundary, answers never"""
     weights: tuple[float, ...] | None = None
     """share of each path in the mixture; none takes them as large as they are"""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "limit", "max_tokens")
+        paths = 1 if isinstance(self.path, str) else len(self.path)
+        if self.weights is not None and len(self.weights) != paths:
+            raise Mistake(("weights",), f"must be one number per path: {paths}, not {len(self.weights)}.")
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,17 @@ class Optim:
     clip: float = 1.0
     """largest gradient norm; 0 leaves gradients as they are"""
     weight_decay: float = 0.0
+    """share of a weight that decays per step, times the learning rate"""
     betas: tuple[float, float] = (0.9, 0.999)
+    """memory of the mean gradient and of its square"""
     eps: float = 1e-8
+    """keeps the division by the gradient's size harmless"""
     micro_tokens: int = 16384
     """tokens in one forward pass: the dial for memory; the result does not depend on it"""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "lr", "warmup", "epochs", "clip", "weight_decay")
+        at_least(self, 1, "steps", "batch", "micro_tokens")
 
 
 @dataclass(frozen=True)
@@ -61,13 +74,17 @@ class Lora:
     alpha: float | None = None
     """scale of the adapter is alpha / rank; none takes twice the rank"""
     dropout: float = 0.0
+    """of the adapter's input while training"""
     targets: tuple[str, ...] = ()
-    """names of the adapted modules; empty adapts all linear layers but the head"""
+    """names of the adapted modules; none adapts all linear layers but the head"""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "rank", "dropout")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how to compute. Never part of a run's identity; a resumed run keeps what was measured at its start."""
+    """Where and how to compute. Not part of a run's identity; a resumed run keeps what was measured at its start."""
 
     dtype: Literal["auto", "fp32", "bf16"] = observation("auto")
     """auto takes what is fastest here, measured"""
@@ -79,6 +96,10 @@ class Machine:
     """torch.compile the model"""
     layout: Literal["auto", "tree", "rows"] = observation("auto")
     """tree computes a shared prompt once; auto takes it where the architecture allows it"""
+
+    def __post_init__(self) -> None:
+        if self.threads != "auto":
+            at_least(self, 1, "threads")
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,10 @@ class RunSettings:
     seed: int = 0
     """of data order, initial heads, dropout and sampling"""
 
+    def __post_init__(self) -> None:
+        at_least(self, 0, "save_every")
+        at_least(self, 1, "keep", "log_every")
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -113,3 +138,7 @@ class Watch:
     """how many prompts"""
     max_tokens: int = observation(64)
     """longest answer at a look"""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "every")
+        at_least(self, 1, "count", "max_tokens")

@@ -24,10 +24,11 @@ ROLE = {"Human": "user", "Assistant": "assistant"}
 SPEAKER = {role: speaker for speaker, role in ROLE.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
     role: str
-    begin: int  # of the text, behind the marker
+    start: int  # of the marker
+    begin: int  # of the text behind it
     end: int
 
 
@@ -37,8 +38,10 @@ def detect(row: Row) -> bool:
 
 
 def read(row: Row, note: Note) -> Example:
-    chosen, rejected = (take(row, key, str) for key in ("chosen", "rejected"))
-    turns = find_turns(chosen, "chosen")
+    chosen, rejected = take(row, "chosen", str), take(row, "rejected", str)
+    if not chosen.startswith("\n\nHuman:"):
+        raise RowError("'chosen' does not begin with a blank line and 'Human:'")
+    turns = find_turns(chosen)
     shared = common_prefix(chosen, rejected)
     cut = max((i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.begin <= shared), default=None)
     if cut is None:
@@ -46,7 +49,7 @@ def read(row: Row, note: Note) -> Example:
     prompt, unspaced = messages(chosen, turns[:cut])
     answers = (
         read_reply(chosen, turns[cut:], "chosen", note),
-        read_reply(rejected, find_turns(rejected, "rejected")[cut:], "rejected", note),
+        read_reply(rejected, find_turns(rejected, turns[cut].start), "rejected", note),
     )
     return Example(prompt, answers, in_order(2), meta={"unspaced": unspaced} if unspaced else {})
 
@@ -58,23 +61,27 @@ def write(example: Example) -> Row:
     return {"chosen": prompt + chosen, "rejected": prompt + rejected}
 
 
-def find_turns(text: str, key: str) -> list[Turn]:
-    if not text.startswith("\n\nHuman:"):
-        raise RowError(f"'{key}' does not begin with a blank line and 'Human:'")
-    opened, speaker = [], ""
-    for marker in MARKER.finditer(text):
-        if marker[1] != speaker:
-            speaker = marker[1]
-            opened.append(marker)
-    ends = [marker.start() for marker in opened[1:]] + [len(text)]
-    return [Turn(ROLE[marker[1]], marker.end(), end) for marker, end in zip(opened, ends)]
+def find_turns(text: str, start: int = 0) -> list[Turn]:
+    turns: list[Turn] = []
+    role = ""
+    for marker in MARKER.finditer(text, start):
+        if ROLE[marker[1]] != role:
+            role = ROLE[marker[1]]
+            if turns:
+                turns[-1].end = marker.start()
+            turns.append(Turn(role, marker.start(), marker.end(), len(text)))
+    return turns
 
 
 def messages(text: str, turns: Sequence[Turn]) -> tuple[tuple[Message, ...], list[int]]:
     """The turns without the space behind their markers, and the numbers of those that had none."""
-    spaced = [text.startswith(" ", turn.begin, turn.end) for turn in turns]
-    read = tuple(Message(turn.role, text[turn.begin + space : turn.end]) for turn, space in zip(turns, spaced))
-    return read, [number for number, space in enumerate(spaced) if not space]
+    said, unspaced = [], []
+    for number, turn in enumerate(turns):
+        space = text.startswith(" ", turn.begin, turn.end)
+        said.append(Message(turn.role, text[turn.begin + space : turn.end]))
+        if not space:
+            unspaced.append(number)
+    return tuple(said), unspaced
 
 
 def read_reply(text: str, turns: Sequence[Turn], key: str, note: Note) -> Answer:

@@ -13,19 +13,23 @@ Row = Mapping[str, Any]
 Note = Callable[[str], None]
 
 ROLES = ("system", "user", "assistant", "tool")
-KINDS: dict[type, str] = {str: "text", bool: "true or false", int: "a number", float: "a number", dict: "an object"}
+KINDS: dict[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
 
 
 class RowError(Exception):
-    """Why one row cannot be read or written. The reason also names the count of dropped rows, so it quotes no row."""
-
-    @property
-    def reason(self) -> str:
-        return str(self)
+    """Why one row cannot be read or written. Rows dropped for one reason are counted under it, so it quotes no text."""
 
 
 def kind(value: Any) -> str:
-    return "null" if value is None else KINDS.get(type(value), "a list")
+    return KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def take(row: Row, key: str, *types: type) -> Any:
@@ -34,7 +38,7 @@ def take(row: Row, key: str, *types: type) -> Any:
     if value is None:
         raise RowError(f"'{key}' is missing" if key not in row else f"'{key}' is null")
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        wanted = " or ".join(dict.fromkeys(KINDS.get(t, "a list") for t in types))
+        wanted = " or ".join(KINDS[t] for t in types)
         raise RowError(f"'{key}' is {kind(value)}, not {wanted}")
     return value
 
@@ -124,12 +128,14 @@ def answer_of(turns: Sequence[Message], key: str, note: Note) -> Answer:
     """The turns from the first reply on. Whatever follows the last reply teaches nothing: left out, and counted."""
     if not turns or turns[0].role != "assistant":
         raise RowError(f"'{key}' does not begin with an assistant turn: it must hold the reply alone")
-    if turns[-1].role != "assistant":
+    end = len(turns)
+    while turns[end - 1].role != "assistant":
+        end -= 1
+    if end < len(turns):
         note("ends on a turn that is not the assistant's (left out)")
-    last = max(i for i, turn in enumerate(turns) if turn.role == "assistant")
-    if any(isinstance(turn.content, tuple) and any(p.kind == "image" for p in turn.content) for turn in turns[:1]):
-        raise RowError(f"'{key}' has an image inside a reply")
-    return Answer(turns[0].text, more=tuple(turns[1 : last + 1]))
+    if not isinstance(turns[0].content, str) and any(part.kind == "image" for part in turns[0].content):
+        raise RowError(f"'{key}' has an image inside the reply")
+    return Answer(turns[0].text, more=tuple(turns[1:end]))
 
 
 def write_answer(answer: Answer, prompt: Prompt) -> str | list[dict[str, Any]]:
@@ -150,8 +156,11 @@ def read_dialogue(turns: tuple[Message, ...], key: str, note: Note) -> Example:
 
 
 def write_dialogue(example: Example) -> tuple[Message, ...]:
-    prompt = conversation(example)
-    answers = replies(example, 0, 1)
+    prompt, answers = conversation(example), replies(example, 0, 1)
+    if any(turn.role == "assistant" for turn in prompt):
+        raise RowError(
+            "its prompt holds replies, which would be learnt with the answer here (not in prompt-completion)"
+        )
     return prompt + tuple(turn for a in answers for turn in (Message("assistant", a.text), *a.more))
 
 

@@ -13,7 +13,8 @@ score             say how likely given answers are (Σ log π over their tokens,
 Training, which only engines that own weights can do:
 
 forward_backward  one whole optimiser step's worth of (batch, objective, weight): losses are summed, divided by the
-                  step's *global* count of the objective's unit, and gradients added up. Nothing moves yet.
+                  step's *global* count of the objective's unit, and gradients added up. Nothing moves yet. The
+                  metrics come back as means over the step.
 step              clip, move the weights, clear the gradients. A gradient norm shared with another engine (a critic,
                   say) lets both be clipped together.
 save, load        the whole state, such that load and continue is the same as never having stopped.
@@ -27,15 +28,17 @@ keyed by it; sampling settings are not part of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from truing.records import Example, Prompt, Sampling, UserError
 
 if TYPE_CHECKING:  # asking a remote model needs no torch
-    from truing.batch import Batch, Metrics, Objective
+    from torch import Tensor
+
+    from truing.batch import Batch, Objective
 
 ASKING = frozenset({"sample", "score"})
 TRAINING = frozenset({"forward_backward", "step", "save", "load"})
@@ -71,8 +74,10 @@ class Engine(Protocol):
 class Asking(Engine, Protocol):
     """An engine that can be asked: the first two verbs."""
 
-    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Example]:
-        """One example per prompt, in order, with `sampling.n` answers."""
+    def sample(
+        self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+    ) -> list[Example]:
+        """One example per prompt, in order, with `sampling.n` answers. `on_progress` hears how many just came in."""
         ...
 
     def score(self, examples: Sequence[Example]) -> list[list[AnswerScore]]:
@@ -83,9 +88,9 @@ class Asking(Engine, Protocol):
 class Training(Engine, Protocol):
     """An engine that owns weights: the other four verbs."""
 
-    def forward_backward(self, work: Sequence[tuple[Batch, Objective, float]]) -> Metrics: ...
+    def forward_backward(self, work: Sequence[tuple[Batch, Objective, float]]) -> Mapping[str, Tensor]: ...
 
-    def step(self, grad_norm: float | None = None) -> Mapping[str, float]: ...
+    def step(self, grad_norm: Tensor | None = None) -> Mapping[str, Any]: ...
 
     def save(self, folder: Path) -> None: ...
 

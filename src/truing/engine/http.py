@@ -10,34 +10,22 @@ Addresses and keys come from the environment alone and never reach a message, a 
 from __future__ import annotations
 
 import base64
-import email.utils
 import functools
-import http.client
-import json
-import logging
 import mimetypes
-import os
-import random
-import re
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 from truing.engine.base import AnswerScore
+from truing.engine.wire import Refused, Server
 from truing.records import Answer, Example, Message, Part, Prompt, Sampling, UserError, fingerprint
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
-Call = Callable[..., Any]  # call(path, body, want=…): one exchange with the server, patience included
-
-LOGGER = logging.getLogger(__name__)
-LONGEST_WAIT = 300.0
-"""seconds; a server that asks for more patience than this is taken to have said no"""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Call = Callable[..., dict[str, Any]]
+"""call(path, body, want=…): one exchange with the server, patience included"""
 
 
 class HttpEngine:
@@ -54,7 +42,7 @@ class HttpEngine:
     ) -> None:
         self.name = f"api:{name}"
         self._model = name
-        self._server = _Server(name, timeout, retries, backoff)
+        self._server = Server(name, timeout, retries, backoff)
         self._concurrency = concurrency
         self._limit = "max_tokens"
         self._logprobs = True
@@ -69,10 +57,10 @@ class HttpEngine:
         may exchange the weights unnoticed."""
         try:
             listed = self._server.call("models", want="data")["data"]
-        except _Refused as refusal:
-            if refusal.status not in (404, 405):
+        except Refused as refusal:
+            if refusal.status in (401, 403):
                 raise
-            listed = []
+            listed = []  # many servers list nothing
         entry = next((e for e in listed if isinstance(e, dict) and e.get("id") == self._model), {})
         origin = {key: entry[key] for key in ("root", "parent", "revision") if entry.get(key)}
         return fingerprint([self._server.host, self._model, origin])
@@ -83,7 +71,7 @@ class HttpEngine:
         try:
             ids = self._tokens(self._server.call, "a", start=True)
             self._echo(self._server.call, ids)
-        except _Refused as refusal:
+        except Refused as refusal:
             if refusal.status in (401, 403):
                 raise
             return frozenset({"sample"})
@@ -94,25 +82,31 @@ class HttpEngine:
         score = "Its server does not return the log-probabilities of a given text (a vLLM server does)"
         return {} if "score" in self.can else {"score": score}
 
-    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Example]:
-        return self._each(lambda call, prompt: self._sample(call, prompt, sampling), prompts)
+    def sample(
+        self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+    ) -> list[Example]:
+        heard = on_progress or (lambda finished: None)
+        ask = functools.partial(self._sample, sampling=sampling)
+        return self._each(ask, prompts, lambda example: heard(len(example.answers)))
 
     def score(self, examples: Sequence[Example]) -> list[list[AnswerScore]]:
         """Σ log π over the answer's text, without an end marker, after the prompt in the server's own template.
 
         Prompt and answer are tokenised apart and joined as ids, so that the boundary is exact.
         """
-        return self._each(self._score, examples)
+        return self._each(self._score, examples, lambda scores: None)
 
-    def _each(self, job: Callable[[Call, Item], Result], items: Sequence[Item]) -> list[Result]:
+    def _each(
+        self, job: Callable[[Call, Item], Result], items: Sequence[Item], hear: Callable[[Result], None]
+    ) -> list[Result]:
         """Jobs side by side, results in the order of the items. The first failure (or Ctrl-C) ends the others."""
         stop = Event()
         call = functools.partial(self._server.call, stop=stop)
         with ThreadPoolExecutor(self._concurrency) as pool:
             jobs = [pool.submit(job, call, item) for item in items]
             try:
-                for done in wait(jobs, return_when=FIRST_EXCEPTION).done:
-                    done.result()
+                for done in as_completed(jobs):
+                    hear(done.result())
                 return [job.result() for job in jobs]
             finally:
                 stop.set()
@@ -124,13 +118,15 @@ class HttpEngine:
             body = self._question(prompt, sampling, first=len(answers))
             try:
                 reply = call("completions" if isinstance(prompt, str) else "chat/completions", body)
-            except _Refused as refusal:
+            except Refused as refusal:
                 if not self._concede(body, refusal):
                     raise
                 continue
             choices = reply["choices"][: sampling.n - len(answers)]
+            if not choices:
+                raise self._server.foreign("no answer at all")
             answers += [self._answer(choice, sampling, reply.get("model")) for choice in choices]
-        return Example(prompt, tuple(answers))
+        return Example(prompt, tuple(answers), source=self.name)
 
     def _question(self, prompt: Prompt, sampling: Sampling, first: int) -> dict[str, Any]:
         chat = not isinstance(prompt, str)
@@ -152,7 +148,7 @@ class HttpEngine:
             body["logprobs"] = True if chat else 1
         return body
 
-    def _concede(self, body: dict[str, Any], refusal: _Refused) -> bool:
+    def _concede(self, body: dict[str, Any], refusal: Refused) -> bool:
         """Servers differ in a few fields that can be put otherwise without asking for anything else. Remembered."""
         if refusal.status not in (400, 422):
             return False
@@ -220,174 +216,7 @@ class HttpEngine:
                 return [0.0, *map(float, logps[1:])]
         except (LookupError, TypeError, AttributeError):
             pass
-        raise _Refused(f"{self.name}: the server does not echo log-probabilities, which scoring needs", 501)
-
-
-class _Refused(UserError):
-    """The server understood and said no; asking again would not help."""
-
-    def __init__(self, sentence: str, status: int, said: str = "") -> None:
-        super().__init__(sentence)
-        self.status, self.said = status, said
-
-
-class _Fault(Exception):
-    """Something that may pass by itself. `after` is how long the server asked to wait."""
-
-    def __init__(self, what: str, after: float | None = None) -> None:
-        super().__init__(what)
-        self.after = after
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any) -> None:
-        """Elsewhere the key has no business; the 3xx becomes an error."""
-
-
-class _Server:
-    """One address: JSON in, JSON out, patience in between."""
-
-    def __init__(self, model: str, timeout: float, retries: int, backoff: float) -> None:
-        own = "TRUING_API_" + re.sub(r"[^A-Z0-9]+", "_", model.upper())
-        general = own if os.environ.get(own + "_BASE") else "TRUING_API"
-        self._model, self._timeout, self._retries, self._backoff = model, timeout, retries, backoff
-        self._base_from = general + "_BASE"
-        self._key_from = own + "_KEY" if os.environ.get(own + "_KEY") else general + "_KEY"
-        self._base = os.environ.get(self._base_from, "").strip().rstrip("/")
-        self._parts = self._checked_address()
-        self.host = self._parts.netloc.lower() + self._parts.path
-        self._key()
-        self._open = urllib.request.build_opener(_NoRedirects).open
-
-    def call(
-        self, path: str, body: Mapping[str, Any] | None = None, *, want: str = "choices", stop: Event | None = None
-    ):
-        """POST body (GET without one) and return the reply, which has a list under `want`."""
-        stop = stop or Event()
-        for attempt in range(self._retries + 1):
-            try:
-                reply = self._once(path, body)
-                if isinstance(reply, dict) and isinstance(reply.get(want), list) and reply[want]:
-                    return reply
-                said = self._clean(json.dumps(reply.get("error"))) if isinstance(reply, dict) else ""
-                raise _Fault(f"a reply without {want}" + (f" ({said})" if said not in ("", "null") else ""))
-            except _Fault as fault:
-                pause = self._backoff * 2**attempt * random.uniform(0.75, 1.25) if fault.after is None else fault.after
-                if attempt == self._retries or pause > LONGEST_WAIT:
-                    asked = f" The server asks to wait {fault.after:.0f} s." if pause > LONGEST_WAIT else ""
-                    attempts = f"{attempt + 1} attempt{'s' if attempt else ''}"
-                    raise UserError(
-                        f"api:{self._model}: no answer after {attempts}; the last ended with {fault}.{asked} "
-                        f"See whether the server in {self._base_from} is up, and ask it more slowly (concurrency)"
-                    ) from None
-                LOGGER.warning("api:%s: %s; asking again in %.1f s", self._model, fault, pause)
-            if stop.wait(pause):
-                raise UserError(f"api:{self._model}: given up because another request failed")
-        raise AssertionError("unreachable")
-
-    def foreign(self, what: str) -> UserError:
-        return UserError(
-            f"api:{self._model}: the server in {self._base_from} sent {what}; it does not speak the OpenAI protocol"
-        )
-
-    def _once(self, path: str, body: Mapping[str, Any] | None) -> Any:
-        url = (self._base.removesuffix("/v1") + path) if path.startswith("/") else f"{self._base}/{path}"
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "truing"}
-        if key := self._key():
-            headers["Authorization"] = f"Bearer {key}"
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            with self._open(urllib.request.Request(url, data, headers), timeout=self._timeout) as reply:
-                content = reply.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._failure(error, path) from None
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            late = isinstance(reason, TimeoutError)
-            what = f"no sign of life for {self._timeout:g} s" if late else f"a lost connection ({reason!s})"
-            raise _Fault(self._clean(what)) from None
-        try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
-            raise _Fault("something that is not JSON") from None
-
-    def _failure(self, error: urllib.error.HTTPError, path: str) -> Exception:
-        """What an HTTP status means, and what to do about it."""
-        status, me = error.code, f"api:{self._model}: "
-        try:
-            said = self._clean(_said(error.read(65536).decode("utf-8", "replace")))
-        except (OSError, http.client.HTTPException):
-            said = ""
-        quote = f" The server says: {said}" if said else ""
-        if status in (408, 429) or status >= 500:
-            return _Fault(f"status {status}" + (f" ({said})" if said else ""), _retry_after(error.headers))
-        if status in (401, 403):
-            what = "refuses the key in" if self._key() else "wants a key, and there is none in"
-            sentence = f"the server {what} {self._key_from} (status {status}).{quote}"
-        elif status == 404:
-            sentence = (
-                f"the server has no such model, or nothing at {path!r} (404); check the name, and that "
-                f"{self._base_from} ends where the API starts, mostly with /v1.{quote}"
-            )
-        elif 300 <= status < 400:
-            sentence = (
-                f"the server redirects elsewhere, which is not followed; put the final address in {self._base_from}"
-            )
-        else:
-            sentence = f"the server refuses the request (status {status}).{quote}"
-        return _Refused(me + sentence, status, said)
-
-    def _checked_address(self) -> SplitResult:
-        if not self._base:
-            raise UserError(f"api:{self._model}: set {self._base_from} to the server's address, up to /v1")
-        try:
-            parts = urlsplit(self._base)
-            fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            fine = False
-        if not fine or parts.username is not None or parts.query or parts.fragment or not self._base.isprintable():
-            raise UserError(
-                f"api:{self._model}: {self._base_from} is not a plain address (http or https, a host, perhaps a port and "
-                f"a path; a key belongs in {self._key_from})"
-            )
-        return parts
-
-    def _key(self) -> str:
-        key = os.environ.get(self._key_from, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise UserError(f"api:{self._model}: {self._key_from} holds characters that no key has; copy it again")
-        return key
-
-    def _clean(self, text: str) -> str:
-        """Foreign text for a message: one line, not long, without key and host in case the server repeats them."""
-        for secret in filter(None, (self._key(), self._base, self._parts.netloc, self._parts.hostname)):
-            text = text.replace(secret, "[…]")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return text if len(text) <= 300 else text[:299] + "…"
-
-
-def _said(content: str) -> str:
-    """The message within an error reply, in whichever of the usual places it is, else the reply itself."""
-    try:
-        found = json.loads(content)
-        for key in ("error", "message"):
-            found = found.get(key, found) if isinstance(found, dict) else found
-    except (ValueError, RecursionError):
-        return content
-    return found if isinstance(found, str) else json.dumps(found)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return max(seconds, 0.0) if seconds == seconds else None
+        raise Refused(f"{self.name}: the server does not echo log-probabilities, which scoring needs", 501)
 
 
 def _finish(choice: Mapping[str, Any], sampling: Sampling) -> Any:

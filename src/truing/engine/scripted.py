@@ -33,10 +33,16 @@ class Scripted:
     def __repr__(self) -> str:
         return f"Scripted({self.name!r})"
 
-    def sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Example]:
-        return [
-            Example(prompt, tuple(self._answer(prompt, i, sampling) for i in range(sampling.n))) for prompt in prompts
-        ]
+    def sample(
+        self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+    ) -> list[Example]:
+        examples = []
+        for prompt in prompts:
+            answers = tuple(self._answer(prompt, number, sampling) for number in range(sampling.n))
+            examples.append(Example(prompt, answers, source=self.name))
+            if on_progress:
+                on_progress(sampling.n)
+        return examples
 
     def score(self, examples: Sequence[Example]) -> list[list[AnswerScore]]:
         """0 for each word the script would have said at that place, −1 nat for each that it would not, or that it

@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -188,15 +188,18 @@ class _Sampler:
         if self.value_head is not None:
             self.values[at] = self.value_head(hidden[0][:, -1]).float()[:, 0]
         cache.end += 1
-        done = torch.isin(token, self.ends) | (drawn == self.sampling.max_tokens - 1) | ~logp.isfinite()
+        done = self._ended(token, drawn) | (drawn == self.sampling.max_tokens - 1) | ~logp.isfinite()
         finished = done.nonzero()[:, 0].tolist()
         self.steps += 1
         if finished or cache.end == cache.width or (self.stop and self.steps % STOP_EVERY == 0):
             self._turn_over(finished)
 
+    def _ended(self, token, drawn):
+        return torch.isin(token, self.ends)
+
     def _turn_over(self, finished: list[int]) -> None:
         """Finished rows leave, waiting answers take their slots, the slots still empty are closed from the back."""
-        self._harvest(finished)
+        self._harvest(finished, True)
         if self.stop and self.steps % STOP_EVERY == 0:
             self._harvest([r for r, row in enumerate(self.rows) if row])
         self._fill([r for r, row in enumerate(self.rows) if row is None])
@@ -209,7 +212,7 @@ class _Sampler:
             state = [[r.begun - len(r.prompt.ids) + 1, r.begun, r.key] for r in self.rows]
             self.state = torch.tensor(state, device=self.device).T.contiguous()
 
-    def _harvest(self, slots: list[int]) -> None:
+    def _harvest(self, slots: list[int], finished=False) -> None:
         if not slots:
             return
         at = torch.tensor(slots, device=self.device)
@@ -222,7 +225,7 @@ class _Sampler:
             is_end = ids[-1] in self.end_ids
             full = is_end or count == self.sampling.max_tokens
             kept = self.stop(ids[: count - is_end]) if self.stop else None
-            if kept is None and not full:
+            if kept is None and not full and not finished:
                 if not all(map(math.isfinite, logps[:count])):
                     raise UserError(f"Prompt {row.prompt.number} got logits that are not finite")
                 continue

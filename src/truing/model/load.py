@@ -95,6 +95,21 @@ def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: floa
         raise UserError(f"lora.targets: {_first_line(error)}") from error
     for parameter in model.heads.parameters():
         parameter.requires_grad_(True)
+    for name, module in model.owner.named_modules():
+        if name.endswith("lora_dropout"):  # the only dropout there is: everything else stays in eval mode
+            module.train(dropout > 0)
+
+
+def grow_embeddings(model: LanguageModel, tokens: int) -> None:
+    """Room for added tokens; a new token starts as the mean of all others."""
+    embeddings = model.base.get_input_embeddings().weight
+    known = embeddings.shape[0]
+    if tokens <= known:
+        return
+    mean = embeddings.detach().float().mean(0)
+    model.base.resize_token_embeddings(tokens, mean_resizing=False)
+    with torch.no_grad():
+        model.base.get_input_embeddings().weight[known:] = mean.to(embeddings.dtype)
 
 
 def save_model(

@@ -33,7 +33,7 @@ def save_checkpoint(folder: Path, step: int, fill: Callable[[Path], None]) -> Pa
             for inner in (path for path in draft.rglob("*") if path.is_dir()):
                 sync(inner)
             if place.exists():
-                discard(place)
+                shutil.rmtree(place)
             os.rename(draft, place)
             sync(folder)
         except BaseException:
@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, step: int, fill: Callable[[Path], None]) -> Pa
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> tuple[int, Path | None]:
     """(step, folder) of the newest whole checkpoint, or (0, None). Damaged ones are named and passed over."""
-    for leftover in folder.glob(".*-step-*"):  # half-written or half-deleted when the process was killed
+    for leftover in folder.glob(".writing-step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     for step in sorted(checkpoint_steps(folder), reverse=True):
         place = folder / f"step-{step}"
@@ -74,20 +74,12 @@ def find_damage(place: Path) -> str | None:
 def prune_checkpoints(folder: Path, upto: int, keep: int) -> None:
     """Keep the newest `keep` checkpoints up to step `upto`. (Later ones were found damaged: they do not count.)"""
     for step in sorted(s for s in checkpoint_steps(folder) if s <= upto)[:-keep]:
-        discard(folder / f"step-{step}")
+        shutil.rmtree(folder / f"step-{step}", ignore_errors=True)
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
     names = (path.name.removeprefix("step-") for path in folder.glob("step-*"))
     return [int(name) for name in names if name.isdecimal()]
-
-
-def discard(place: Path) -> None:
-    """Rename first: a kill in the middle of the deletion must not leave something that looks like a checkpoint."""
-    doomed = place.with_name(f".deleting-{place.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.rename(place, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -67,7 +67,8 @@ class JsonLines:
         return read_rows(self.path)
 
     def sync(self) -> None:
-        os.fsync(self._handle)
+        with disk_full_is_said(self.path):
+            os.fsync(self._handle)
 
     def close(self) -> None:
         os.close(self._handle)

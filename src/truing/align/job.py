@@ -1,0 +1,193 @@
+"""What every training procedure begins and ends with, so that its own page holds nothing but its loop.
+
+job = Job("sft", settings, examples)
+with job.run as run:                          # finished already: nothing below does anything
+    engine = job.engine()
+    pools = job.encode(engine, demonstrations)
+    for step, batch in job.steps(engine, pools):
+        run.log(step, engine.forward_backward(engine.work(batch, (NLL, 1.0))), engine.step())
+    job.export(engine)
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from truing.batch import Group
+from truing.config import dump, recipe_hash
+from truing.data import Dataset, Order, read
+from truing.engine.local import LocalEngine
+from truing.engine.open import Place, model_fingerprint, open_local, place
+from truing.records import Example, UserError, fingerprint
+from truing.run import Run, say
+from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
+from truing.spec import ModelSpec
+from truing.watch import Watcher
+
+EXPORT = "model"
+View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
+
+
+class Recipe(Protocol):
+    """What the settings of every training procedure have."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def data(self) -> Data: ...
+    @property
+    def optim(self) -> Optim: ...
+    @property
+    def lora(self) -> Lora: ...
+    @property
+    def machine(self) -> Machine: ...
+    @property
+    def watch(self) -> Watch: ...
+    @property
+    def run(self) -> RunSettings: ...
+
+
+class Job:
+    """A recipe being carried out: its data, its run folder, its engine."""
+
+    def __init__(self, verb: str, settings: Recipe, examples: Sequence[Example] | None = None) -> None:
+        self.verb, self.settings = verb, settings
+        self.sets: list[Sequence[Example]] = [examples] if examples is not None else self._read()
+        prints = {
+            "model": model_fingerprint(ModelSpec.parse(settings.model)),
+            "data": [s.fingerprint if isinstance(s, Dataset) else fingerprint([e.id for e in s]) for s in self.sets],
+        }
+        identity = recipe_hash(settings, prints)
+        self.prints = prints
+        self.run = Run.open(
+            settings.run.folder,
+            settings.run.name or f"{verb}-{identity[:8]}",
+            recipe_yaml=dump(settings),
+            recipe_hash=identity,
+            manifest={
+                "verb": verb,
+                "model": settings.model,
+                "data": settings.data.path,
+                "fingerprints": prints,
+                "seed": settings.run.seed,
+                "versions": {name: version(name) for name in ("truing", "torch", "transformers")}
+                | {"python": platform.python_version()},
+            },
+            save_every=settings.run.save_every,
+            keep=settings.run.keep,
+            log_every=settings.run.log_every,
+        )
+
+    def _read(self) -> list[Sequence[Example]]:
+        data = self.settings.data
+        paths = [data.path] if isinstance(data.path, str) else list(data.path)
+        format = None if data.format == "auto" else data.format
+        sets = [read(path, format=format, on_defect=data.on_defect, limit=data.limit) for path in paths]
+        for one in sets:
+            lost = "".join(f", {n} dropped ({reason})" for reason, n in one.counts.dropped.items())
+            say(f"{one.source}: {one.format}; {len(one)} examples{lost}")
+        return list(sets)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where this run computes: measured when it began, kept by a resume."""
+        return Place(**self.run.probe(lambda: asdict(place(self.settings.machine))))
+
+    def engine(self, **how: Any) -> LocalEngine:
+        """The model to train, as it is before the first step."""
+        settings = self.settings
+        engine: LocalEngine = open_local(
+            settings.model,
+            settings.machine,
+            probed=self.place,
+            max_tokens=settings.data.max_tokens,
+            lora=settings.lora,
+            seed=settings.run.seed,
+            **how,
+        )
+        where = self.place
+        self.note("model", f"{engine.codec.describe()}; {engine.layout}, {where.dtype}, {where.threads} threads")
+        return engine
+
+    def note(self, event: str, message: str, **fields: Any) -> None:
+        """Said and recorded once, not again by a resume."""
+        if not self.run.resumed:
+            self.run.event(event, message=message, **fields)
+
+    def encode(self, engine: LocalEngine, view: View, *, allow_empty: bool = True) -> list[list[Group]]:
+        """Tokens of a view of each data set. What is dropped is counted, said and recorded."""
+        pools, dropped = [], Counter[str]()
+        for examples in self.sets:
+            kept, unfit = view(examples)
+            groups, lost = engine.encode(kept, allow_empty=allow_empty) if kept else ([], Counter())
+            pools.append(groups)
+            dropped += lost + unfit
+            if not groups:
+                reasons = ", ".join(f"{reason} {n}" for reason, n in (lost + unfit).items())
+                raise UserError(f"no example is left to train on ({reasons})")
+        kept = sum(map(len, pools))
+        notes = {**dropped, **engine.codec.notes}
+        detail = "".join(f"; {reason} {n}" for reason, n in notes.items())
+        self.note("data", f"{kept} examples to train on, {dropped.total()} dropped{detail}", dropped=dict(dropped))
+        return pools
+
+    def rows(self, pools: Sequence[Sequence[Group]]) -> int | None:
+        """How many rows the run trains on; None where the recipe counts steps instead."""
+        optim = self.settings.optim
+        return None if optim.steps else round(optim.epochs * sum(map(len, pools)))
+
+    def steps(self, engine: LocalEngine, pools: Sequence[Sequence[Group]]) -> Iterator[tuple[int, list[Group]]]:
+        """(step, its groups): continues where the run stopped. The last step of the last epoch may be smaller."""
+        optim, run = self.settings.optim, self.run
+        rows = self.rows(pools)
+        total = optim.steps or math.ceil((rows or 0) / optim.batch)
+        engine.prepare(optim, total)
+        order = run.keep("order", Order([len(p) for p in pools], self.settings.data.weights, self.settings.run.seed))
+        run.attach("engine", engine)
+        for step in run.steps(total):
+            size = optim.batch if rows is None else min(optim.batch, rows - (step - 1) * optim.batch)
+            yield step, [pools[pool][row] for pool, row in order.next(size)]
+
+    def watcher(self, engine: LocalEngine) -> Watcher:
+        """Looks at the policy while it trains, beside the model it started from."""
+        settings = self.settings
+        reference = None
+        if settings.watch.every and not settings.lora.rank:
+            reference = open_local(
+                settings.model, settings.machine, probed=self.place, max_tokens=settings.data.max_tokens
+            )
+        prompts = [example.prompt for examples in self.sets for example in examples]
+        return Watcher(settings.watch, engine, reference, prompts, settings.run.seed)
+
+    def expect_start(self, step: int, what: str, value: Any, expected: float) -> None:
+        """A run that begins with the wrong number is wrong from the beginning: wrong reference, label or mask."""
+        tolerance = 1e-4 if self.place.dtype == "fp32" else 2e-2
+        if step == 1 and abs(float(value) - expected) > tolerance:
+            raise UserError(
+                f"{what} starts at {float(value):.6f} and must start at {expected:.6f} (±{tolerance}): the model does "
+                "not compute the same twice, or its cached numbers belong to another one"
+            )
+
+    def export(self, engine: LocalEngine) -> None:
+        """runs/NAME/model: an ordinary model folder, there as a whole or not at all."""
+        folder, draft = self.run.folder / EXPORT, self.run.folder / f".{EXPORT}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        said = engine.export(draft)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+        self.run.event("model saved", message=f"model: {folder}" + (f" ({said})" if said else ""))
+
+
+def model_of(run: Run) -> Path:
+    """Where a finished run's model is."""
+    return run.folder / EXPORT

@@ -1,0 +1,58 @@
+"""`truing report`: run folders → one HTML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from truing.pages.report import render
+from truing.records import UserError
+from truing.run import read_run
+from truing.run.checkpoint import write_text
+
+
+@dataclass(frozen=True)
+class Report:
+    """One HTML page about a run, or about several beside each other. It needs no network and no other file."""
+
+    runs: tuple[str, ...]
+    """run folders, or names of runs"""
+    out: str | None = None
+    """the file to write; none takes report.html in the run's folder, or here for several"""
+    folder: str = "runs"
+    """where runs are looked for by name"""
+
+
+def report(settings: Report) -> Path:
+    """Write the page and return where it is."""
+    if not settings.runs:
+        raise UserError(f"which run? Give folders or names.{_known(settings.folder)}")
+    places = [find_run(name, settings.folder) for name in settings.runs]
+    return write_report(*places, out=settings.out)
+
+
+def write_report(*places: str | Path, out: str | Path | None = None) -> Path:
+    """Write one page about these run folders; procedures call this when they end."""
+    target = Path(out) if out else Path(places[0]) / "report.html" if len(places) == 1 else Path("report.html")
+    page = render([read_run(place) for place in places])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, page)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror}.") from None
+    return target
+
+
+def find_run(name: str, folder: str | Path = "runs") -> Path:
+    """A run by its folder, or by its name in the folder of runs."""
+    for place in (Path(name), Path(folder) / name):
+        if (place / "manifest.json").is_file():
+            return place
+    raise UserError(f"there is no run {name!r}, neither as a folder nor in {folder}/.{_known(folder, name)}")
+
+
+def _known(folder: str | Path, name: str = "") -> str:
+    names = sorted(path.parent.name for path in Path(folder).glob("*/manifest.json"))
+    near = get_close_matches(name, names, n=3) or names[:8]
+    return f" Runs there: {', '.join(near)}." if near else ""

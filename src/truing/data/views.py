@@ -1,0 +1,41 @@
+"""Views of one record: what a procedure that wants demonstrations, or comparisons, takes from an example."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from truing.records import Example
+
+
+def demonstrations(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+    """Each prompt with its best answer alone: the first of the highest rank, or the only one. Several answers that
+    nobody ordered, and an answer that was labelled bad, are nothing to imitate: dropped by name."""
+    kept, dropped = [], Counter[str]()
+    for example in examples:
+        ranks = example.ranks()
+        labels = next((j.value for j in example.judgements if j.kind == "label"), None)
+        good = [i for i in range(len(example.answers)) if not labels or labels[i] is not False]
+        if not example.answers:
+            dropped["no_answer"] += 1
+        elif not good:
+            dropped["labelled_bad"] += 1
+        elif ranks is None and len(good) > 1:
+            dropped["not_ordered"] += 1
+        else:
+            best = min(good, key=lambda i: ranks[i] if ranks else i)
+            kept.append(replace(example, answers=(example.answers[best],), judgements=()))
+    return kept, dropped
+
+
+def comparisons(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+    """Examples in which at least one answer is ranked above another, and how many are not."""
+    kept, dropped = [], Counter[str]()
+    for example in examples:
+        ranks = example.ranks()
+        if ranks is None or len(set(ranks)) < 2:
+            dropped["not_ordered" if ranks is None else "all_tied"] += 1
+        else:
+            kept.append(example)
+    return kept, dropped

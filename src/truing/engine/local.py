@@ -1,0 +1,221 @@
+"""The local engine: one process, one trunk with its heads, one optimiser, six verbs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from truing.batch import Batch, Group, Metrics, Objective, Signals
+from truing.engine.base import AnswerScore
+from truing.engine.optim import Optimiser
+from truing.model.decode import generate, stop_at
+from truing.model.lm import LanguageModel
+from truing.model.load import save_model
+from truing.model.pack import batches
+from truing.model.text import Codec, encode_all, with_eoc
+from truing.records import Answer, Example, Prompt, Sampling, UserError
+from truing.settings import Optim
+
+Work = Sequence[tuple[Batch, Objective, float]]
+PER_ANSWER = ("scores",)
+PER_TOKEN = ("logps", "entropy", "values", "logps_at", "hidden", "dist")
+
+
+class LocalEngine:
+    """Weights in this process. `codec` says how text becomes its tokens, `layout` how groups are packed, `eoc` is the
+    end-of-context token at which a preference score is read."""
+
+    def __init__(
+        self, model: LanguageModel, codec: Codec, *, name: str, fingerprint: str, layout: str, eoc: int | None = None
+    ) -> None:
+        self.model, self.codec, self.layout, self.eoc, self.micro_tokens = model, codec, layout, eoc, 16384
+        self.name, self.fingerprint = name, fingerprint
+        self.optimiser: Optimiser | None = None
+        self._done: list[tuple[Batch, Tensor]] = []
+        self.fresh_head = False
+        asks = {"score"} if model.output is None else {"sample", "score"}
+        self.can = frozenset(asks | {"forward_backward", "step", "save", "load"})
+
+    # Asking
+
+    def sample(
+        self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+    ) -> list[Example]:
+        """n answers to each prompt, with their tokens and log-probabilities."""
+        ids = [self.codec.prompt_ids(prompt) for prompt in prompts]
+        drawn = generate(
+            self.model.owner,
+            ids,
+            sampling,
+            end_ids=self.codec.end_ids,
+            stop=stop_at(sampling.stop, self.codec.decode),
+            on_progress=on_progress,
+        )
+        return [
+            Example(prompt, tuple(self._answer(s.ids, s.logps, s.finish, sampling) for s in samples), source=self.name)
+            for prompt, samples in zip(prompts, drawn)
+        ]
+
+    def _answer(self, ids: list[int], logps: list[float], finish: Any, sampling: Sampling) -> Answer:
+        text = self.codec.decode(ids)
+        if finish == "stop":
+            text = text[: min(at for at in map(text.find, sampling.stop) if at >= 0)]
+        return Answer(text, (), self.name, tuple(ids), self.codec.tokenizer_hash, tuple(logps), finish)
+
+    def score(self, examples: Sequence[Example]) -> list[list[AnswerScore]]:
+        """Σ log π of every answer's tokens, or its reward if this is a preference model."""
+        groups, _ = self.encode(examples, on_drop="stop")
+        if "score" in self.model.heads:
+            scores = self.signals(groups, ["scores"])["scores"]
+            return [
+                [AnswerScore(None, len(a), reward=float(s)) for a, s in zip(g.answers, row)]
+                for g, row in zip(groups, scores)
+            ]
+        return [
+            [AnswerScore(float(t.sum()), len(t), tuple(t.tolist())) for t in row]
+            for row in self.signals(groups, ["logps"])["logps"]
+        ]
+
+    def encode(
+        self, examples: Sequence[Example], *, on_drop: Literal["count", "stop"] = "count", allow_empty: bool = True
+    ) -> tuple[list[Group], Counter[str]]:
+        """Examples as this model's tokens, and how many were dropped for which reason."""
+        groups, dropped = encode_all(examples, self.codec, on_drop=on_drop, allow_empty=allow_empty)
+        return (groups if self.eoc is None else [with_eoc(group, self.eoc) for group in groups]), dropped
+
+    @torch.no_grad()
+    def signals(
+        self, groups: Sequence[Group], needs: Collection[str], *, adapter: bool = True, temperature: float = 1.0
+    ) -> dict[str, list[list[Tensor]]]:
+        """What a forward pass says about given answers: name → group → answer → tensor. No gradients, no dropout.
+
+        `adapter=False` asks the frozen base under the adapter.
+        """
+        result: dict[str, list[Any]] = {name: [None] * len(groups) for name in needs}
+        with nullcontext() if adapter else self.model.without_adapter():
+            for numbers, batch in batches(groups, self.layout, self.micro_tokens):
+                out = self.model(batch.to(self.model.device), needs, temperature)
+                for name in needs:
+                    for number, part in zip(numbers, _by_group(name, out, batch)):
+                        result[name][number] = part
+        return result
+
+    # Training
+
+    def prepare(self, optim: Optim, total: int) -> None:
+        """Make the optimiser for a run of `total` steps."""
+        self.micro_tokens = optim.micro_tokens
+        self.optimiser = Optimiser(self.model, optim, total)
+
+    def work(
+        self, groups: Sequence[Group], *objectives: tuple[Objective, float]
+    ) -> list[tuple[Batch, Objective, float]]:
+        """One step's groups under these weighted objectives, cut into forward passes."""
+        packed = [batch for _, batch in batches(groups, self.layout, self.micro_tokens)]
+        return [(batch, objective, weight) for batch in packed for objective, weight in objectives]
+
+    def forward_backward(self, work: Work) -> dict[str, Tensor]:
+        """Gradients of Σ weight · Σ_units loss / (units in the whole step). Returns metrics as means over the step."""
+        units = {objective: 0 for _, objective, _ in work}
+        for batch, objective, _ in work:
+            units[objective] += batch.count(objective.unit)
+        passes: dict[int, list[tuple[Batch, Objective, float]]] = {}
+        for entry in work:  # objectives on the same batch share its forward pass
+            passes.setdefault(id(entry[0]), []).append(entry)
+        total = torch.zeros((), device=self.model.device)
+        sums: Metrics = {}
+        for entries in passes.values():
+            batch = entries[0][0].to(self.model.device)
+            signals = self.model(batch, frozenset().union(*(objective.needs for _, objective, _ in entries)))
+            loss = torch.zeros((), device=self.model.device)
+            for _, objective, weight in entries:
+                losses, metrics = objective(signals, batch)
+                loss = loss + weight * losses.sum() / units[objective]
+                self._done.append((batch, losses.detach()))
+                _add(sums, metrics)
+            loss.backward()
+            total = total + loss.detach()
+        return {"loss": total} | {name: value / count for name, (value, count) in sums.items()}
+
+    def step(self, grad_norm: Tensor | None = None) -> dict[str, Any]:
+        """Clip, move, clear. `grad_norm` from outside lets several engines be clipped together."""
+        if self.optimiser is None:
+            raise RuntimeError("prepare() comes before the first step")
+        norm = self.optimiser.grad_norm() if grad_norm is None else grad_norm
+        if not torch.isfinite(norm):
+            raise UserError(self._blame())
+        self._done.clear()
+        return {"grad_norm": norm} | self.optimiser.step(norm)
+
+    def _blame(self) -> str:
+        rows = [
+            batch.ids[_group_of(batch, losses, unit)]
+            for batch, losses in self._done
+            for unit in (~torch.isfinite(losses)).nonzero()[:, 0].tolist()
+        ]
+        named = ", ".join(dict.fromkeys(rows)) or "none of the losses: the gradient itself overflowed"
+        return f"the loss is not finite any more; examples concerned: {named}. Nothing was changed in this step."
+
+    def save(self, folder: Path) -> None:
+        """Everything needed to go on exactly: weights that move, optimiser, random state."""
+        if self.optimiser is None:
+            raise RuntimeError("nothing is being trained")
+        self.optimiser.save(folder)
+        state = {"cpu": torch.get_rng_state()}
+        if self.model.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.model.device)
+        save_file(state, folder / "random.safetensors")
+
+    def load(self, folder: Path) -> None:
+        if self.optimiser is None:
+            raise RuntimeError("prepare() comes before load()")
+        self.optimiser.load(folder)
+        state = load_file(folder / "random.safetensors")
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.model.device)
+
+    def export(self, folder: Path) -> str | None:
+        """An ordinary model folder that transformers loads, in the precision the weights were trained in."""
+        if self.optimiser is not None:
+            self.optimiser.unfold(self.model)
+        return save_model(self.model, self.codec.tokenizer, folder, self.codec.pad_id)
+
+
+def attach(groups: Sequence[Group], name: str, values: Sequence[Sequence[Tensor]]) -> None:
+    """Hand per-token numbers (reference log-probabilities, say) to the groups they belong to."""
+    for group, tensors in zip(groups, values, strict=True):
+        group.per_token[name] = list(tensors)
+
+
+def _by_group(name: str, signals: Signals, batch: Batch) -> list[list[Tensor]]:
+    """A flat signal as group → answer → tensor, on the CPU."""
+    values: Tensor = getattr(signals, name).cpu()
+    pieces = list(values) if name in PER_ANSWER else list(values.split(batch.lengths().tolist()))
+    counts = torch.bincount(batch.group_of, minlength=batch.groups).tolist()
+    result, at = [], 0
+    for count in counts:
+        result.append([piece.clone() for piece in pieces[at : at + count]])
+        at += count
+    return result
+
+
+def _group_of(batch: Batch, losses: Tensor, unit: int) -> int:
+    """The group that unit number `unit` belongs to; which unit it is shows in how many there are."""
+    if len(losses) == batch.groups:
+        return unit
+    answer = unit if len(losses) == batch.answers else int(batch.answer_of[unit])
+    return int(batch.group_of[answer])
+
+
+def _add(sums: Metrics, metrics: Metrics) -> None:
+    for name, (value, count) in metrics.items():
+        before, counted = sums.get(name, (0, 0))
+        sums[name] = (before + value, counted + count)

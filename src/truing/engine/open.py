@@ -1,0 +1,137 @@
+"""A model spec → an engine. The one place that knows which kinds of engines there are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from truing.engine.base import Asking
+from truing.records import UserError, fingerprint
+from truing.settings import Lora, Machine
+from truing.spec import Adapter, ModelSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how to compute, with nothing left open."""
+
+    device: str
+    dtype: str
+    threads: int
+
+
+def place(machine: Machine, probed: Mapping[str, Any] | None = None) -> Place:
+    """What `machine` leaves open is taken from `probed`, or measured."""
+    from truing.model.probe import probe, resolve_device
+
+    device = resolve_device(machine.device)
+    if probed:
+        return Place(device, str(probed["dtype"]), int(probed["threads"]))
+    if "auto" in (machine.dtype, machine.threads):
+        best = probe(device)
+        return Place(
+            device,
+            best.dtype if machine.dtype == "auto" else machine.dtype,
+            best.threads if machine.threads == "auto" else machine.threads,
+        )
+    return Place(device, machine.dtype, int(machine.threads))
+
+
+def open_engine(spec: str, machine: Machine | None = None) -> Asking:
+    """Anything that can be asked: a local folder, a hub model, an endpoint, a scripted model."""
+    parsed = ModelSpec.parse(spec)
+    if parsed.kind not in ("api", "scripted"):
+        return open_local(spec, machine or Machine())
+    if parsed.modifiers:
+        raise UserError(f"model '{spec}': nothing can be put on top of {parsed.base} so far")
+    if parsed.kind == "api":
+        from truing.engine.http import HttpEngine
+
+        return HttpEngine(parsed.name)
+    from truing.engine.scripted import scripted
+
+    return scripted(parsed.name)
+
+
+def open_local(
+    spec: str,
+    machine: Machine,
+    *,
+    probed: Place | None = None,
+    max_tokens: int = 1024,
+    head: str | None = None,
+    eoc: bool = True,
+    lora: Lora | None = None,
+    seed: int = 0,
+) -> Any:
+    """Load weights into this process. `head` puts a fresh scalar head on, `lora` a fresh adapter; a fresh "score"
+    head brings the end-of-context token at which it is read, unless `eoc` is off."""
+    import torch
+
+    from truing.engine.local import LocalEngine
+    from truing.model.lm import new_head
+    from truing.model.load import add_lora, grow_embeddings, load_model, load_tokenizer
+    from truing.model.text import Codec, add_eoc
+    from truing.model.vocab import EOC
+
+    parsed = ModelSpec.parse(spec)
+    where = probed or place(machine)
+    torch.set_num_threads(where.threads)
+    adapters = [m.folder for m in parsed.modifiers if isinstance(m, Adapter)]
+    if parsed.kind not in ("folder", "hub") or len(adapters) != len(parsed.modifiers):
+        raise UserError(f"model '{spec}': only local folders and hub models with +lora: can be loaded here so far")
+    tokenizer = load_tokenizer(parsed.name, parsed.revision)
+    model, layout = load_model(
+        parsed.name,
+        revision=parsed.revision,
+        adapters=adapters,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[where.dtype],
+        device=where.device,
+        layout=machine.layout,
+    )
+    fresh = bool(head) and head not in model.heads
+    if head and fresh:
+        if head == "score" and eoc:
+            add_eoc(tokenizer)
+            grow_embeddings(model, len(tokenizer))
+        model.heads[head] = new_head(model)
+    if lora and lora.rank:
+        torch.manual_seed(seed)
+        add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
+    if machine.compile:
+        model.trunk.compile(dynamic=True)
+    engine = LocalEngine(
+        model,
+        Codec(tokenizer, max_tokens=min(max_tokens, _positions(model) or max_tokens)),
+        name=spec,
+        fingerprint=fingerprint([model_fingerprint(parsed), where.dtype]),
+        layout=layout,
+        eoc=tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None,
+    )
+    engine.fresh_head = fresh
+    return engine
+
+
+def _positions(model: Any) -> int | None:
+    return getattr(model.base.config.get_text_config(), "max_position_embeddings", None)
+
+
+def model_fingerprint(spec: ModelSpec) -> str:
+    """Hash of weights, configuration, tokenizer and template; of name and revision for a hub model."""
+    parts = [_folder_hash(Path(spec.name)) if spec.kind == "folder" else f"{spec.name}@{spec.revision}"]
+    parts += [_folder_hash(Path(m.folder)) for m in spec.modifiers if isinstance(m, Adapter)]
+    return fingerprint(parts)
+
+
+def _folder_hash(folder: Path) -> str:
+    """Of the files that decide what the model says, by content: a copy elsewhere is the same model."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*")):
+        if file.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt") and file.is_file():
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,68 @@
+"""Probes: pure functions from what the policy just said to named numbers.
+
+kl              k1 = Σ_t ln π/π_ref per answer (unbiased, may be negative) and k3 = Σ_t (ρ − 1 − ln ρ), ρ = π_ref/π
+length          tokens per answer, and the share that never ended
+entropy         of the distribution each token was drawn from
+ref_perplexity  of the answers under the model the run started from: what leaves the language shows here first
+diversity       distinct-n and the share of different answers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from truing.records import Answer
+from truing.stats.text import distinct, unique_rate
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look: the answers drawn, and per answer [T] what policy and reference say about each token."""
+
+    answers: Sequence[Answer]
+    logps: Sequence[Tensor]
+    entropy: Sequence[Tensor]
+    ref_logps: Sequence[Tensor]
+
+
+def kl(look: Look) -> dict[str, float]:
+    gaps = [policy - reference for policy, reference in zip(look.logps, look.ref_logps)]
+    k1 = torch.stack([gap.sum() for gap in gaps])
+    k3 = torch.stack([(torch.expm1(-gap) + gap).sum() for gap in gaps])
+    tokens = sum(len(gap) for gap in gaps)
+    return {"kl": float(k1.mean()), "kl_k3": float(k3.mean()), "kl_per_token": float(k1.sum()) / tokens}
+
+
+def length(look: Look) -> dict[str, float]:
+    lengths = torch.tensor([float(len(t)) for t in look.logps])
+    cut = sum(answer.finish == "length" for answer in look.answers) / len(look.answers)
+    return {"length": float(lengths.mean()), "length_p95": float(lengths.quantile(0.95)), "unfinished": cut}
+
+
+def entropy(look: Look) -> dict[str, float]:
+    return {"entropy": float(torch.cat(list(look.entropy)).mean())}
+
+
+def ref_perplexity(look: Look) -> dict[str, float]:
+    return {
+        "ref_perplexity": float(torch.cat(list(look.ref_logps)).mean().neg().exp()),
+        "perplexity": float(torch.cat(list(look.logps)).mean().neg().exp()),
+    }
+
+
+def diversity(look: Look) -> dict[str, float]:
+    texts = [answer.text for answer in look.answers]
+    return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)} | {"unique": unique_rate(texts)}
+
+
+PROBES: dict[str, Callable[[Look], dict[str, float]]] = {
+    "kl": kl,
+    "length": length,
+    "entropy": entropy,
+    "ref_perplexity": ref_perplexity,
+    "diversity": diversity,
+}

@@ -1,0 +1,78 @@
+"""The watcher: asks the policy the same prompts at every look, runs the probes, and keeps account of its own time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from difflib import get_close_matches
+from random import Random
+
+from truing.data import read
+from truing.engine.local import LocalEngine
+from truing.records import Prompt, Sampling, UserError
+from truing.run import Run
+from truing.settings import Watch
+from truing.watch.probes import PROBES, Look
+
+
+class Watcher:
+    """Called once a step; looks every `settings.every` steps and returns metrics named watch/…
+
+    `reference` is the model the run started from; None means that it is the policy with its adapter off.
+    """
+
+    def __init__(
+        self,
+        settings: Watch,
+        policy: LocalEngine,
+        reference: LocalEngine | None,
+        prompts: Sequence[Prompt],
+        seed: int,
+    ) -> None:
+        self.settings, self.policy, self.reference, self.seed = settings, policy, reference, seed
+        self.seconds = 0.0
+        if not settings.every:
+            return
+        for name in settings.probes:
+            if name not in PROBES:
+                near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, PROBES, 1))
+                raise UserError(f"watch.probes: there is no probe '{name}'{near} (there are {', '.join(PROBES)})")
+        if settings.prompts:
+            prompts = [example.prompt for example in read(settings.prompts)]
+        distinct = list(dict.fromkeys(prompts))
+        self.prompts = Random(seed).sample(distinct, min(settings.count, len(distinct)))
+
+    def __call__(self, step: int, run: Run) -> dict[str, float]:
+        if not self.settings.every or step % self.settings.every:
+            return {}
+        began = time.monotonic()
+        look, texts = self._look(step)
+        metrics: dict[str, float] = {}
+        for name in self.settings.probes:
+            metrics |= {f"watch/{key}": value for key, value in PROBES[name](look).items()}
+        run.samples(step, texts)
+        self.seconds += time.monotonic() - began
+        run.event("watched", share=round(self.seconds / max(run.seconds, 1e-9), 3))
+        return metrics
+
+    def _look(self, step: int) -> tuple[Look, list[dict[str, str]]]:
+        drawn = self.policy.sample(self.prompts, Sampling(max_tokens=self.settings.max_tokens, seed=self.seed))
+        groups, _ = self.policy.encode(drawn, on_drop="stop")
+        said = self.policy.signals(groups, ["logps", "entropy"])
+        if self.reference is None:
+            before = self.policy.signals(groups, ["logps"], adapter=False)["logps"]
+        else:
+            before = self.reference.signals(groups, ["logps"])["logps"]
+        look = Look(
+            answers=[example.answers[0] for example in drawn],
+            logps=[answers[0] for answers in said["logps"]],
+            entropy=[answers[0] for answers in said["entropy"]],
+            ref_logps=[answers[0] for answers in before],
+        )
+        texts = [{"prompt": plain(example.prompt), "answer": example.answers[0].text} for example in drawn]
+        return look, texts
+
+
+def plain(prompt: Prompt) -> str:
+    """A prompt to read."""
+    return prompt if isinstance(prompt, str) else "\n".join(f"{m.role}: {m.text}" for m in prompt)

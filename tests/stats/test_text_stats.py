@@ -1,0 +1,52 @@
+"""Diversity and length of texts: golden vectors and properties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from truing.stats import text
+
+
+@pytest.mark.parametrize(("per", "expected"), [("ngram", (0.6, 1.0, 1.0)), ("word", (0.6, 0.6, 0.2))])
+def test_g13_distinct_n_in_both_conventions(per: str, expected: tuple[float, ...]) -> None:
+    corpus = ["a b a", "b c"]
+    assert [text.distinct(corpus, n, per=per) for n in (1, 2, 3)] == pytest.approx(expected)  # type: ignore[arg-type]
+
+
+def test_no_ngram_crosses_from_one_text_into_the_next() -> None:
+    assert text.distinct(["a b", "c a", "b"], 2) == 1.0  # across texts, "a b" would come twice
+    assert list(text.ngrams("a", 2)) == []
+
+
+def test_token_ids_count_like_words() -> None:
+    assert text.distinct([(1, 2, 1), (2, 3)], 1) == text.distinct(["a b a", "b c"], 1)
+    assert text.lengths([[5, 6], [], "one two three"]).tolist() == [2, 0, 3]
+
+
+def test_nothing_to_divide_by_is_nan_and_not_zero() -> None:
+    for value in (text.distinct([], 1), text.distinct(["a"], 2), text.distinct([""], 1, "word"), text.unique_rate([])):
+        assert math.isnan(value)
+    assert text.distinct(["a"], 2, "word") == 0.0
+
+
+def test_unique_rate() -> None:
+    assert text.unique_rate(["a b", "a c", "a b", "a  b"]) == 0.5
+    assert text.unique_rate(["ab", "a b"]) == 1.0
+
+
+def test_repetition_is_per_text() -> None:
+    one = text.repetition(["a a a a", "a b c d", "a b a b", ""])
+    assert one[:3] == pytest.approx([0.75, 0.0, 0.5]) and np.isnan(one[3])
+    assert text.repetition(["a b a b", "a"], n=2)[0] == pytest.approx(1 / 3)
+
+
+def test_summary() -> None:
+    found = text.summary([1, 2, 3, 4, 10])
+    assert found == pytest.approx(
+        {"n": 5, "mean": 4, "sd": math.sqrt(12.5), "min": 1, "median": 3, "p90": 7.6, "max": 10}
+    )
+    assert text.summary([]) == {"n": 0}
+    assert math.isnan(text.summary([3.0])["sd"])
