@@ -10,12 +10,14 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -370,9 +372,14 @@ def test_a_metric_given_twice_or_not_a_number_is_refused(tmp_path):
             run.log(1, {"histogram": [1, 2]})
 
 
-@pytest.mark.parametrize("where", ["metrics", "checkpoint", "wrapped by a library"])
+@pytest.mark.parametrize("where", ["metrics", "checkpoint", "wrapped by a library", "without its number"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path, monkeypatch, uninterrupted, where):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    errors = {
+        "checkpoint": full,
+        "wrapped by a library": RuntimeError("I/O error: No space left on device (os error 28)"),
+        "without its number": OSError("12000 requested and 3056 written"),
+    }
     real_write, real_save = os.write, Engine.save
 
     def half_a_line(handle: int, data: bytes) -> int:
@@ -384,12 +391,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path, m
     def half_a_model(self: Engine, folder: Path) -> None:
         real_save(self, folder)
         if "step-9" in str(folder):
-            raise full if where == "checkpoint" else RuntimeError("I/O error: No space left on device (os error 28)")
+            raise errors[where]
 
     if where == "metrics":
         monkeypatch.setattr(os, "write", half_a_line)
     else:
         monkeypatch.setattr(Engine, "save", half_a_model)
+    if where == "without its number":
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
     with pytest.raises(UserError, match="the disk is full"):
         loop(tmp_path)
     for log in (tmp_path / "toy").glob("*.jsonl"):
@@ -465,7 +474,7 @@ def test_tensorboard_files_are_a_view_of_the_metrics(tmp_path):
     with pytest.raises(KeyError):
         fail_at(tmp_path, 8, KeyError, tensorboard=True)
     run, _ = loop(tmp_path, tensorboard=True)
-    events = accumulator.EventAccumulator(str(run.folder / "tensorboard"))
+    events = accumulator.EventAccumulator(str(run.folder / "tensorboard"), {"tensors": 0})
     events.Reload()
     written = [(event.step, event.tensor_proto.float_val[0]) for event in events.Tensors("loss")]
     assert written == [(step, pytest.approx(value)) for step, value in run.view().series("loss")]

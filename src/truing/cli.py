@@ -104,7 +104,18 @@ def _call(name: str, verb: Verb, words: list[str]) -> None:
         from truing.run import set_output
 
         set_output("json")
-    function(settings)
+    conclude(function(settings))
+
+
+def conclude(result: Any) -> Any:
+    """A run that has ended gets its page."""
+    from truing.run import Run, say
+
+    if isinstance(result, Run):
+        from truing.commands.report import write_report
+
+        say(f"report: {write_report(result.folder)}")
+    return result
 
 
 def _pull_config(words: list[str]) -> tuple[str | None, list[str]]:

@@ -87,7 +87,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt, its answers, judgements about them. `meta` keeps columns that no format knows; rewards may read them."""
+    """A prompt, its answers, judgements about them. `meta` keeps columns that no format knows, for rewards to read."""
 
     prompt: Prompt
     answers: tuple[Answer, ...] = ()

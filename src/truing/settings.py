@@ -116,6 +116,8 @@ class RunSettings:
     """how many of the latest checkpoints are kept"""
     log_every: int = observation(1)
     """steps between lines of metrics"""
+    tensorboard: bool = observation(False)
+    """also write for TensorBoard (needs truing[track])"""
     seed: int = 0
     """of data order, initial heads, dropout and sampling"""
 

@@ -33,7 +33,6 @@ from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 from truing.spec import ModelSpec
 from truing.watch import Watcher
 
-EXPORT = "model"
 View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
 
 
@@ -85,6 +84,7 @@ class Job:
             save_every=settings.run.save_every,
             keep=settings.run.keep,
             log_every=settings.run.log_every,
+            tensorboard=settings.run.tensorboard,
         )
 
     def _read(self) -> list[Sequence[Example]]:
@@ -179,15 +179,10 @@ class Job:
 
     def export(self, engine: LocalEngine) -> None:
         """runs/NAME/model: an ordinary model folder, there as a whole or not at all."""
-        folder, draft = self.run.folder / EXPORT, self.run.folder / f".{EXPORT}"
+        folder, draft = Path(self.run.model), self.run.folder / ".model"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         said = engine.export(draft)
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
         self.run.event("model saved", message=f"model: {folder}" + (f" ({said})" if said else ""))
-
-
-def model_of(run: Run) -> Path:
-    """Where a finished run's model is."""
-    return run.folder / EXPORT

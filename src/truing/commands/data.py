@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from truing import data
-from truing.data import Dataset
+from truing.data import Dataset, describe, losses, read, write
+from truing.data import split as divide
 from truing.data.describe import lengths
 from truing.model.load import load_tokenizer
 from truing.model.text import Codec, Dropped, encode_all, show
@@ -97,7 +97,7 @@ class Split:
 def inspect(settings: Inspect) -> dict[str, Any]:
     """Print what `truing.data.describe` finds, tokens if there is a model, and the first examples if asked for."""
     dataset = _read(settings, settings.limit)
-    found = data.describe(dataset)
+    found = describe(dataset)
     codec = None
     if settings.model:
         spec = ModelSpec.parse(settings.model)
@@ -118,8 +118,8 @@ def convert(settings: Convert) -> int:
     if Path(settings.path).absolute() == Path(settings.out).absolute():
         raise UserError(f"{settings.out} is the file to read: write to another one.")
     dataset = _read(settings, settings.limit)
-    lost = data.losses(dataset, settings.to)
-    written = data.write(settings.out, dataset, settings.to)
+    lost = losses(dataset, settings.to)
+    written = write(settings.out, dataset, settings.to)
     say(f"{written} examples written to {settings.out}.{_dropped(dataset)}{_lost(lost, settings.to)}")
     return written
 
@@ -128,16 +128,16 @@ def split(settings: Split) -> dict[str, Path]:
     """Write `out/PART.jsonl` for each part: all of them or none."""
     dataset = _read(settings, None)
     to = settings.to or dataset.format.name
-    parts = data.split(dataset, dict(map(_share, settings.parts)), settings.seed)
+    parts = divide(dataset, dict(map(_share, settings.parts)), settings.seed)
     for name, examples in parts.items():
         if not examples:
             raise UserError(f"part '{name}' would be empty: {len(dataset)} examples have too few first turns.")
-    lost = data.losses(dataset, to)
+    lost = losses(dataset, to)
     folder = Path(settings.out)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".split-", dir=folder) as partial:
         for name, examples in parts.items():
-            data.write(Path(partial, f"{name}.jsonl"), examples, to)
+            write(Path(partial, f"{name}.jsonl"), examples, to)
         for name in parts:
             os.replace(Path(partial, f"{name}.jsonl"), folder / f"{name}.jsonl")
     sizes = ", ".join(f"{name}.jsonl {len(examples)}" for name, examples in parts.items())
@@ -147,7 +147,10 @@ def split(settings: Split) -> dict[str, Path]:
 
 def _read(settings: Inspect | Convert | Split, limit: int | None) -> Dataset:
     format = None if settings.format == "auto" else settings.format
-    dataset = data.read(settings.path, format=format, on_defect=settings.on_defect, limit=limit)
+    try:
+        dataset = read(settings.path, format=format, on_defect=settings.on_defect, limit=limit)
+    except UserError as problem:  # these verbs have no section `data`
+        raise UserError(str(problem).replace("data.on_defect=drop", "--on_defect drop")) from None
     say(f"{dataset.source}: {dataset.format}; {len(dataset)} examples")
     return dataset
 

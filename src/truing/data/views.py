@@ -30,12 +30,15 @@ def demonstrations(examples: Iterable[Example]) -> tuple[list[Example], Counter[
 
 
 def comparisons(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
-    """Examples in which at least one answer is ranked above another, and how many are not."""
+    """Examples in which at least one answer is ranked above another. Answers that are all the same text say nothing,
+    whatever their order: they would only force a loss of ln 2."""
     kept, dropped = [], Counter[str]()
     for example in examples:
         ranks = example.ranks()
         if ranks is None or len(set(ranks)) < 2:
             dropped["not_ordered" if ranks is None else "all_tied"] += 1
+        elif len({(answer.text, answer.more) for answer in example.answers}) < 2:
+            dropped["identical_answers"] += 1
         else:
             kept.append(example)
     return kept, dropped

@@ -18,10 +18,10 @@ STATE, STEPS = "optimiser.safetensors", "optimiser.json"
 def multiplier(step: int, total: int, warmup: float, schedule: str) -> float:
     """Share of the peak learning rate at `step` = 0, 1, …  `warmup` below 1 is a share of `total`, else steps."""
     warm = round(warmup * total) if warmup < 1 else round(warmup)
+    if schedule == "inverse_sqrt":  # as in the code of Zheng et al. 2023: never below a tenth while warming up
+        return max(step / warm, 0.1) if step < warm else math.sqrt(max(warm, 1) / max(step, 1))
     if step < warm:
-        return max((step + 1) / (warm + 1), 0.1 if schedule == "inverse_sqrt" else 0.0)
-    if schedule == "inverse_sqrt":
-        return math.sqrt(max(warm, 1) / max(step, 1))
+        return (step + 1) / (warm + 1)
     done = (step - warm) / max(total - warm, 1)
     if schedule == "linear":
         return 1 - done
@@ -35,11 +35,13 @@ class Optimiser:
     def __init__(self, model: nn.Module, settings: Optim, total: int) -> None:
         self.settings, self.total, self.steps = settings, total, 0
         self.weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.masters = {n: p if p.dtype == torch.float32 else p.detach().float() for n, p in self.weights.items()}
-        decayed = [m for m in self.masters.values() if m.dim() > 1]
-        plain = [m for m in self.masters.values() if m.dim() <= 1]
+        self.masters: dict[str, Tensor] = {
+            n: p if p.dtype == torch.float32 else p.detach().float() for n, p in self.weights.items()
+        }
+        decayed: list[Tensor] = [m for m in self.masters.values() if m.dim() > 1]
+        plain: list[Tensor] = [m for m in self.masters.values() if m.dim() <= 1]
         self.adam = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],  # norms and biases are not decayed
             lr=settings.lr,
             betas=settings.betas,
             eps=settings.eps,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def visible(span: Sequence[int], positions: Tensor, window: int | None) -> Tenso
     """[L, L] who may look at whom within one group whose edges are `span` and whose positions are given."""
     length = positions.shape[0]
     branch = torch.zeros(length, dtype=torch.long, device=positions.device)
-    for number, (start, end) in enumerate(zip(span[1:-1], span[2:]), start=1):
+    for number, (start, end) in enumerate(pairwise(span[1:]), start=1):
         branch[start - span[0] : end - span[0]] = number
     ahead = positions[:, None] - positions[None, :]
     allowed = (ahead >= 0) & ((branch[None, :] == 0) | (branch[None, :] == branch[:, None]))

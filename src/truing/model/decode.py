@@ -202,7 +202,9 @@ class _Sampler:
         self._harvest(finished, True)
         if self.stop and self.steps % STOP_EVERY == 0:
             self._harvest([r for r, row in enumerate(self.rows) if row])
-        self._fill([r for r, row in enumerate(self.rows) if row is None])
+        if sum(r is not None for r in self.rows) <= REFILL * self.size:
+            if self.waiting: self.rows += [None]*(self.size-len(self.rows))
+            self._fill([r for r, row in enumerate(self.rows) if row is None])
         self._close()
         if self.rows:
             self.cache.start = min(row.begun - len(row.prompt.ids) + 1 for row in self.rows if row)

@@ -83,10 +83,10 @@ def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: floa
 
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha if alpha is not None else 2 * rank,
+        lora_alpha=alpha if alpha is not None else 2 * rank,  # type: ignore[arg-type]
         lora_dropout=dropout,
-        target_modules=list(targets) or "all-linear",
-        exclude_modules=None if targets else ["score"],
+        target_modules=list(targets) or "all-linear",  # peft leaves the output layer out
+        exclude_modules=["score"] if not targets and hasattr(model.owner, "score") else None,
         task_type="CAUSAL_LM",
     )
     try:

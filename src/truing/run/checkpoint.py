@@ -23,8 +23,8 @@ MANIFEST = "manifest.json"
 def save_checkpoint(folder: Path, step: int, fill: Callable[[Path], None]) -> Path:
     """Let `fill` write files into `folder/step-N`, which appears complete or not at all (an older one is replaced)."""
     place, draft = folder / f"step-{step}", folder / f".writing-step-{step}"
-    with disk_full_is_said(place):
-        try:
+    try:
+        with disk_full_is_said(place):
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
             fill(draft)
@@ -36,9 +36,9 @@ def save_checkpoint(folder: Path, step: int, fill: Callable[[Path], None]) -> Pa
                 shutil.rmtree(place)
             os.rename(draft, place)
             sync(folder)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     return place
 
 
@@ -85,18 +85,18 @@ def checkpoint_steps(folder: Path) -> list[int]:
 def write_text(path: Path, text: str) -> None:
     """Replace a file as a whole: a reader or a kill sees the old content or the new, nothing between."""
     draft = path.with_name(f".{path.name}.writing")
-    with disk_full_is_said(path):
-        try:
+    try:
+        with disk_full_is_said(path):
             with open(draft, "wb") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, path)
             sync(path.parent)
-        except BaseException:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:
@@ -110,19 +110,25 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_full_is_said(path: Path) -> Iterator[None]:
-    """Libraries wrap 'no space left' in errors of their own (safetensors, torch): one sentence for all of them."""
+    """One sentence for a full disk, however it comes: safetensors wraps the error, numpy forgets its number."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+        named = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        full = named or os.strerror(errno.ENOSPC) in str(error) or _free(path) < 4096
         if not full:
             raise
         raise UserError(
             f"{path}: the disk is full, so this was not written (what was saved before is whole). "
             "Free some space and repeat the command: it continues from the last checkpoint."
         ) from error
+
+
+def _free(path: Path) -> int:
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    return shutil.disk_usage(place).free
 
 
 def _files(folder: Path) -> list[str]:

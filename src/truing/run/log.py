@@ -37,14 +37,14 @@ class JsonLines:
         """Write one row; returns what was written."""
         written = plain_row(row)
         data = _encode(written)
-        with disk_full_is_said(self.path):
-            try:
+        try:
+            with disk_full_is_said(self.path):
                 done = 0
                 while done < len(data):
                     done += os.write(self._handle, data[done:])
-            except BaseException:
-                os.ftruncate(self._handle, self.size)
-                raise
+        except BaseException:
+            os.ftruncate(self._handle, self.size)
+            raise
         self.size += len(data)
         return written
 

@@ -29,6 +29,8 @@ from truing.run.start import Lock, begin_or_check, make_folder
 from truing.run.state import Attached, Kept, State
 from truing.run.view import MANIFEST, RunView, read_run
 
+MODEL = "model"
+
 
 class Run:
     """Made by `Run.open`; holds the lock on its folder until it is closed."""
@@ -191,6 +193,11 @@ class Run:
     @property
     def resumed(self) -> bool:
         return self._state.checkpoint is not None
+
+    @property
+    def model(self) -> str:
+        """The folder of the model that a training run leaves: a model spec."""
+        return str(self.folder / MODEL)
 
     @property
     def finished(self) -> bool:
