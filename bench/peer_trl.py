@@ -169,6 +169,7 @@ def sample(job: Job) -> None:
     meter = Meter()
     dtype = torch.bfloat16 if job.dtype == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype).eval()
+    model.generation_config.eos_token_id = None  # lengths are given, so that the work is the same on both sides
     meter.start()
     torch.manual_seed(0)
     settings = dict(BEST["sample"]) if job.settings == "best" else {}
@@ -193,7 +194,6 @@ def answers(model: Any, tokenizer: Any, rows: Sequence[Row], settings: dict[str,
         top_p=1.0,
         num_return_sequences=len(rows[0]["lengths"]),
         max_new_tokens=int(lengths.max()),
-        eos_token_id=-1,  # lengths are given, so that the work is the same on both sides
         pad_token_id=tokenizer.pad_token_id,
         stopping_criteria=[AtLength(lengths, batch["input_ids"].shape[1])],
         **settings,

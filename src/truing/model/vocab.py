@@ -39,7 +39,7 @@ class Cutter:
 
     def within(self, text: str, *, control: bool = False) -> list[int]:
         """Control tokens are ordinary letters here unless `control`."""
-        self._within.encode_special_tokens = False
+        self._within.encode_special_tokens = not control
         return self._within.encode(text, add_special_tokens=False).ids
 
     def text(self, ids: list[int]) -> str:
