@@ -222,13 +222,11 @@ def test_killed_before_a_file_operation(lab, case, kills):
 
 
 @pytest.mark.parametrize("case", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
-def test_killed_in_the_middle_of_a_checkpoint(lab, case):
+def test_killed_in_the_middle_of_writing_a_checkpoint(lab, case):
     _, expected = lab.undisturbed(case)
     name = f"{case}-torn"
-    assert not lab(case, f"{name}-limit").killed
-    largest = max(f.stat().st_size for f in (lab.home / f"runs/{case}-undisturbed/checkpoints").rglob("*"))
-    assert lab(case, name, bytes=largest // 2).code == -signal.SIGXFSZ
-    assert any((lab.home / "runs" / name / "checkpoints").rglob("optimiser.safetensors"))
+    assert lab(case, name, bytes=200_000).code == -signal.SIGXFSZ  # half of the optimiser's moments
+    assert any((lab.home / "runs" / name / "checkpoints").glob(".writing-step-3/engine/*"))
     assert not lab(case, name).killed
     assert lab.outcome(name) == expected
 

@@ -9,14 +9,26 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tiny import NAMES, WINDOW, tiny
 from torch import Tensor
-from transformers import Gemma2Config, Lfm2Config, Llama4TextConfig
+from transformers import (
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GptOssConfig,
+    Lfm2Config,
+    LlamaConfig,
+    Phi3Config,
+    PreTrainedConfig,
+    Qwen2Config,
+)
 
 from truing.batch import Batch, Group, Signals
 from truing.model import attention, layout
 from truing.model.attention import NAME, visible
 from truing.model.layout import layout_for
 from truing.model.lm import LanguageModel, new_head
+from truing.model.logps import Head
 from truing.model.pack import batches, pack
+from truing.records import UserError
 
 VOCAB = 97
 TREES = [name for name in NAMES if name != "falcon"]  # its attention is its own and takes nobody else's
@@ -247,17 +259,47 @@ def test_a_wrong_mask_is_caught(
     assert verdict == "rows" and "differ" in why
 
 
+# Configurations in the size in which they are released: the copy has to be a small one of the same kind.
+FACTORS = {"short_factor": [1.1] * 48, "long_factor": [1.5] * 48, "original_max_position_embeddings": 4096}
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+RELEASED = {
+    "llama3": LlamaConfig(rope_parameters={"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3}),
+    "phi3": Phi3Config(sliding_window=2047, rope_parameters={"rope_type": "longrope", "rope_theta": 1e4, **FACTORS}),
+    "qwen2": Qwen2Config(use_sliding_window=True, sliding_window=4096, max_window_layers=20),
+    "gemma3": Gemma3TextConfig(),
+}
+
+
+@pytest.mark.parametrize("config", RELEASED.values(), ids=RELEASED)
+def test_verdict_of_released_sizes(config: PreTrainedConfig, fresh_verdicts: None) -> None:
+    verdict, why = layout_for(config)
+    assert verdict == "tree", why
+    kinds = set(getattr(config, "layer_types", None) or [])
+    assert kinds <= set(getattr(layout.shrink(config), "layer_types", None) or [])
+
+
 @pytest.mark.parametrize(
-    "config",
+    ("config", "why"),
     [
-        Gemma2Config(attn_logit_softcapping=50.0),  # the cap on attention scores would silently be left out
-        Lfm2Config(layer_types=["conv", "full_attention"] * 8, num_hidden_layers=16),  # convolutions run along the row
-        Llama4TextConfig(attention_chunk_size=8192),  # attention in chunks far longer than any self-test
+        (Gemma2Config(attn_logit_softcapping=50.0), "softcap"),  # left out, it would be off by little and silently
+        (GptOssConfig(num_hidden_layers=2), "s_aux"),
+        (Lfm2Config(layer_types=["conv", "full_attention"] * 8, num_hidden_layers=16), "differ"),  # runs along the row
+        (tiny("falcon").config, "knows no tree"),
     ],
-    ids=lambda config: config.model_type,
+    ids=lambda value: getattr(value, "model_type", ""),
 )
-def test_what_a_tree_cannot_do_is_done_in_rows(config: object, fresh_verdicts: None) -> None:
-    assert layout_for(config)[0] == "rows"
+def test_what_a_tree_cannot_do_is_done_in_rows(config: PreTrainedConfig, why: str, fresh_verdicts: None) -> None:
+    verdict, said = layout_for(config)
+    assert verdict == "rows" and why in said
+
+
+def test_an_output_layer_that_is_not_understood_is_refused(
+    monkeypatch: pytest.MonkeyPatch, fresh_verdicts: None
+) -> None:
+    """Cohere scales its logits. A head that did not know would train another model than the one it was given."""
+    monkeypatch.setattr("truing.model.lm.Head", lambda weight, bias, cap, scale: Head(weight, bias, cap))
+    with pytest.raises(UserError, match="cohere is not understood"):
+        layout_for(CohereConfig(hidden_size=64, num_attention_heads=4, logit_scale=0.25))
 
 
 def test_verdict_is_worked_out_once(monkeypatch: pytest.MonkeyPatch, fresh_verdicts: None) -> None:

@@ -134,10 +134,10 @@ class Job:
             if not groups:
                 reasons = ", ".join(f"{reason} {n}" for reason, n in (lost + unfit).items())
                 raise UserError(f"no example is left to train on ({reasons})")
-        kept = sum(map(len, pools))
+        count = sum(map(len, pools))
         notes = {**dropped, **engine.codec.notes}
         detail = "".join(f"; {reason} {n}" for reason, n in notes.items())
-        self.note("data", f"{kept} examples to train on, {dropped.total()} dropped{detail}", dropped=dict(dropped))
+        self.note("data", f"{count} examples to train on, {dropped.total()} dropped{detail}", dropped=dict(dropped))
         return pools
 
     def rows(self, pools: Sequence[Sequence[Group]]) -> int | None:

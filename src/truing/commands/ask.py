@@ -61,6 +61,8 @@ def sample(settings: Sample) -> list[Example]:
         more = {"on_progress": lambda done: bar.advance(task, done)} if hasattr(engine, "model") else {}
         drawn = engine.sample(prompts, settings.sampling, **more)  # type: ignore[call-arg]
     write(Path(settings.out), drawn, "truing")
+    if shortened := engine.codec.notes["prompt_truncated"] if hasattr(engine, "codec") else 0:
+        say(f"{shortened} prompts were shortened to leave room for {settings.sampling.max_tokens} tokens of answer")
     answers = [answer for example in drawn for answer in example.answers]
     cut = sum(answer.finish == "length" for answer in answers)
     say(f"{len(answers)} answers to {len(prompts)} prompts, {cut} of them cut at max_tokens: {settings.out}")
@@ -125,8 +127,14 @@ def chat(settings: Chat) -> None:
         turns = (*turns, Message("user", said))
         seed = settings.sampling.seed + len(turns)
         answer = engine.sample([turns], replace(settings.sampling, n=1, seed=seed))[0].answers[0]
-        console.print("[bold]model[/bold]", answer.text.strip(), markup=True, highlight=False)
+        console.print("[bold]model[/bold]  ", end="")
+        console.print(printable(answer.text.strip()), markup=False, highlight=False)  # a model's text is never markup
         turns = (*turns, Message("assistant", answer.text))
+
+
+def printable(text: str) -> str:
+    """Without control characters: a model must not steer the terminal."""
+    return "".join(c for c in text if c.isprintable() or c in "\n\t")
 
 
 def _examples(data: Data) -> list[Example]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from truing.batch import Batch, Group, Metrics, Objective, Signals
 from truing.engine.base import AnswerScore
 from truing.engine.optim import Optimiser
-from truing.model.decode import generate, stop_at
+from truing.model.decode import Sampled, generate, stop_at
 from truing.model.lm import LanguageModel
 from truing.model.load import save_model
 from truing.model.pack import batches
@@ -48,26 +49,27 @@ class LocalEngine:
     def sample(
         self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None] | None = None
     ) -> list[Example]:
-        """n answers to each prompt, with their tokens and log-probabilities."""
-        ids = [self.codec.prompt_ids(prompt) for prompt in prompts]
+        """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
+        answer is shortened at a turn boundary (`codec.notes` counts it)."""
+        ids = [self.codec.prompt_ids(prompt, room=sampling.max_tokens) for prompt in prompts]
         drawn = generate(
             self.model.owner,
             ids,
             sampling,
             end_ids=self.codec.end_ids,
-            stop=stop_at(sampling.stop, self.codec.decode),
+            stop=stop_at(sampling.stop, partial(self.codec.decode, raw=True)),
             on_progress=on_progress,
         )
         return [
-            Example(prompt, tuple(self._answer(s.ids, s.logps, s.finish, sampling) for s in samples), source=self.name)
+            Example(prompt, tuple(self._answer(prompt, one, sampling) for one in samples), source=self.name)
             for prompt, samples in zip(prompts, drawn)
         ]
 
-    def _answer(self, ids: list[int], logps: list[float], finish: Any, sampling: Sampling) -> Answer:
-        text = self.codec.decode(ids)
-        if finish == "stop":
-            text = text[: min(at for at in map(text.find, sampling.stop) if at >= 0)]
-        return Answer(text, (), self.name, tuple(ids), self.codec.tokenizer_hash, tuple(logps), finish)
+    def _answer(self, prompt: Prompt, one: Sampled, sampling: Sampling) -> Answer:
+        text = self.codec.decode(one.ids, raw=isinstance(prompt, str))
+        if one.finish == "stop":
+            text = text[: min((at for at in map(text.find, sampling.stop) if at >= 0), default=len(text))]
+        return Answer(text, (), self.name, tuple(one.ids), self.codec.tokenizer_hash, tuple(one.logps), one.finish)
 
     def score(self, examples: Sequence[Example]) -> list[list[AnswerScore]]:
         """Σ log π of every answer's tokens, or its reward if this is a preference model."""
@@ -186,6 +188,8 @@ class LocalEngine:
         """An ordinary model folder that transformers loads, in the precision the weights were trained in."""
         if self.optimiser is not None:
             self.optimiser.unfold(self.model)
+        if self.codec.tokenizer.chat_template is None:  # others shall talk to it as it was trained
+            self.codec.tokenizer.chat_template = self.codec.template.source
         return save_model(self.model, self.codec.tokenizer, folder, self.codec.pad_id)
 
 

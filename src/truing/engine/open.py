@@ -13,6 +13,8 @@ from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
 from truing.spec import Adapter, ModelSpec
 
+UNBOUNDED = 1 << 30  # tokens, where an architecture has no last position
+
 
 @dataclass(frozen=True)
 class Place:
@@ -61,14 +63,17 @@ def open_local(
     machine: Machine,
     *,
     probed: Place | None = None,
-    max_tokens: int = 1024,
+    max_tokens: int | None = None,
     head: str | None = None,
     eoc: bool = True,
     lora: Lora | None = None,
     seed: int = 0,
 ) -> Any:
-    """Load weights into this process. `head` puts a fresh scalar head on, `lora` a fresh adapter; a fresh "score"
-    head brings the end-of-context token at which it is read, unless `eoc` is off."""
+    """Load weights into this process. `max_tokens` is the longest prompt with its answer; None means all positions.
+
+    `head` puts a fresh scalar head on, `lora` a fresh adapter (an adapter of the spec is merged first, so that the new
+    one off is the model one started from). A fresh "score" head brings the end-of-context token at which it is read,
+    unless `eoc` is off."""
     import torch
 
     from truing.engine.local import LocalEngine
@@ -92,31 +97,31 @@ def open_local(
         device=where.device,
         layout=machine.layout,
     )
-    fresh = bool(head) and head not in model.heads
-    if head and fresh:
+    fresh = head is not None and head not in set(model.heads)
+    if head is not None and fresh:
         if head == "score" and eoc:
             add_eoc(tokenizer)
             grow_embeddings(model, len(tokenizer))
         model.heads[head] = new_head(model)
     if lora and lora.rank:
         torch.manual_seed(seed)
+        if adapters:
+            model.owner = model.owner.merge_and_unload()
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
     if machine.compile:
         model.trunk.compile(dynamic=True)
+    eoc_id = tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None
+    positions = getattr(model.base.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
     engine = LocalEngine(
         model,
-        Codec(tokenizer, max_tokens=min(max_tokens, _positions(model) or max_tokens)),
+        Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None)),
         name=spec,
         fingerprint=fingerprint([model_fingerprint(parsed), where.dtype]),
         layout=layout,
-        eoc=tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None,
+        eoc=eoc_id,
     )
     engine.fresh_head = fresh
     return engine
-
-
-def _positions(model: Any) -> int | None:
-    return getattr(model.base.config.get_text_config(), "max_position_embeddings", None)
 
 
 def model_fingerprint(spec: ModelSpec) -> str:

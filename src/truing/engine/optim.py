@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -40,8 +41,9 @@ class Optimiser:
         }
         decayed: list[Tensor] = [m for m in self.masters.values() if m.dim() > 1]
         plain: list[Tensor] = [m for m in self.masters.values() if m.dim() <= 1]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         self.adam = torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],  # norms and biases are not decayed
+            groups,  # norms and biases are not decayed
             lr=settings.lr,
             betas=settings.betas,
             eps=settings.eps,

@@ -77,6 +77,9 @@ def tree_attention(
     tree = _tree.get()
     if tree is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    for name in ("softcap", "s_aux"):  # Gemma 2's cap on scores, sinks: left out, the result would be quietly wrong
+        if kwargs.get(name) is not None:
+            raise NotImplementedError(f"attention over a tree knows no {name}")
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     scale, dropout = kwargs.get("scaling"), kwargs.get("dropout", 0.0)

@@ -2,8 +2,8 @@
 
 All rows end at the same column. A step then writes one column, and to transformers the cache looks like a batch padded
 on the left: every architecture builds its own masks from it (sliding windows, alternating layers, ALiBi), and the
-window between two tokens counted in columns is the window counted in positions. The padding is masked to exactly zero
-weight and the positions are each row's own, so that a row does not depend on the others.
+distance of two tokens in columns is their distance in positions. The padding gets exactly zero weight and positions are
+each row's own, so that a row does not depend on the others.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-SLACK = 128
+SLACK = 128  # columns beyond the longest row: all rows are moved back to the front once in so many steps
 
 
 class Prefix:
-    """Keys and values of a few prompts, each computed once. Padded on the right, where nothing real can see it."""
+    """Keys and values of a few prompts, computed once. They are padded on the right, where no real token looks."""
 
     def __init__(self, trunk: nn.Module, prompts: Sequence[Sequence[int]], device: torch.device) -> None:
         width = max(map(len, prompts))
         tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in prompts], device=device)
         cache = DynamicCache()
         trunk(input_ids=tokens, past_key_values=cache, use_cache=True)
-        self.layers: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in cache.layers]
+        self.tensors: list[Tensor] = [x for layer in cache.layers for x in (layer.keys, layer.values)]
 
 
 class _Layer(DynamicLayer):
-    """[rows, heads, columns, d] made once; `update` writes the column of this step in place."""
+    """[rows, heads, columns, d], made once; `update` writes this step's column in place."""
 
     def __init__(self, rows: Rows, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         self.rows, self.is_initialized = rows, True
+        # Zeros: what is masked still takes part in sums, and 0 · NaN is NaN.
         self.keys, self.values = (x.new_zeros(rows.size, x.shape[1], rows.width, x.shape[3]) for x in (keys, values))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -48,34 +49,31 @@ class _Layer(DynamicLayer):
 
 
 class Rows(Cache):
-    """`size` rows of at most `longest` tokens. Columns `start` … `end` - 1 hold all that living rows have seen."""
+    """`size` rows of at most `longest` tokens. All that living rows have seen is in columns `start` … `end` - 1."""
 
     def __init__(self, like: Prefix, size: int, longest: int) -> None:
         self.size, self.width = size, longest + SLACK
         self.start = self.end = 0
-        super().__init__(layers=[_Layer(self, *pair) for pair in like.layers])
-
-    def tensors(self) -> list[Tensor]:
-        return [x for layer in self.layers for x in (layer.keys, layer.values)]
+        pairs = zip(like.tensors[::2], like.tensors[1::2])
+        super().__init__(layers=[_Layer(self, keys, values) for keys, values in pairs])
+        self.tensors = [x for layer in self.layers for x in (layer.keys, layer.values)]
 
     def place(self, slots: Sequence[int], prefix: Prefix, row: int, length: int) -> None:
-        """Start rows here: the first `length` tokens of this prompt, so that the next token goes to column `end`."""
-        new = slice(self.end - length, self.end)
-        for mine, theirs in zip(self.tensors(), (x for pair in prefix.layers for x in pair)):
+        """Let rows begin: the first `length` tokens of a prompt, so that their next token goes to column `end`."""
+        for mine, theirs in zip(self.tensors, prefix.tensors):
             for slot in slots:
-                mine[slot, :, new] = theirs[row, :, :length]
+                mine[slot, :, self.end - length : self.end] = theirs[row, :, :length]
 
     def move(self, source: Tensor, target: Tensor) -> None:
-        seen = slice(self.start, self.end)
-        for x in self.tensors():
-            x[target, :, seen] = x[source, :, seen]
+        for x in self.tensors:
+            x[target, :, self.start : self.end] = x[source, :, self.start : self.end]
 
     def shift(self) -> int:
-        """When the last column is reached, drop those before `start`. Returns by how many columns all rows moved."""
+        """Once the last column is written, drop all before `start`. Returns how far the rows moved to the left."""
         if self.end < self.width:
             return 0
         by = self.start
-        for x in self.tensors():
+        for x in self.tensors:
             x[:, :, : self.end - by] = x[:, :, by : self.end].clone()
         self.start, self.end = 0, self.end - by
         return by
