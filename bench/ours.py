@@ -29,15 +29,15 @@ OBJECTIVES: dict[str, Objective] = {"sft": NLL, "pm": ranked(), "dpo": dpo(BETA)
 
 def group(row: Row, task: str, number: int) -> Group:
     answers = [row["chosen_ids"]] if task == "sft" else [row["chosen_ids"], row["rejected_ids"]]
-    return Group(row["prompt_ids"], answers, [[True] * len(a) for a in answers], list(range(len(answers))), id=str(number))
+    return Group(
+        row["prompt_ids"], answers, [[True] * len(a) for a in answers], list(range(len(answers))), id=str(number)
+    )
 
 
 def train(job: Job) -> None:
     rows = read(job.data)
     meter = Meter()
-    model, layout = load_model(
-        str(job.model), dtype=precision(job), layout="rows" if job.off == "tree" else "auto"
-    )
+    model, layout = load_model(str(job.model), dtype=precision(job), layout="rows" if job.off == "tree" else "auto")
     engine = LocalEngine(model, Codec(load_tokenizer(str(job.model))), name="ours", fingerprint="", layout=layout)
     meter.start()
     engine.prepare(Optim(lr=job.lr, schedule="constant", clip=CLIP, micro_tokens=MICRO, **ADAMW), WARMUP + job.steps)

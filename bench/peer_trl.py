@@ -50,7 +50,7 @@ BEST: dict[str, dict[str, Any]] = {
     "sft": {"gradient_checkpointing": False},
     "pm": {"gradient_checkpointing": False},
     "dpo": {"gradient_checkpointing": False, "precompute_ref_log_probs": True},
-    "sample": {},
+    "sample": {"prompts_a_call": 4, "cache_implementation": "static"},
 }
 
 
@@ -97,6 +97,16 @@ class Clock(TrainerCallback):
             self.meter.mark()
 
 
+def rows_of(job: Job) -> list[Row]:
+    """Exactly the rows that are used: a reference pass over more would be charged to these."""
+    rows, need = read(job.data), (WARMUP + job.steps) * job.batch
+    if len(rows) < need:
+        raise SystemExit(
+            f"{job.data} has {len(rows)} rows; {job.steps} steps of {job.batch} and the warm-up need {need}."
+        )
+    return rows[:need]
+
+
 def columns(task: str, rows: Sequence[Row]) -> list[dict[str, list[int]]]:
     """The columns that each trainer takes as already tokenised."""
     if task == "sft":
@@ -115,7 +125,7 @@ def columns(task: str, rows: Sequence[Row]) -> list[dict[str, list[int]]]:
 def train(job: Job) -> None:
     config, trainer_of = {"sft": (SFTConfig, SFT), "pm": (RewardConfig, PM), "dpo": (DPOConfig, DPO)}[job.task]
     loader = AutoModelForSequenceClassification if job.task == "pm" else AutoModelForCausalLM
-    rows = read(job.data)
+    rows = rows_of(job)
     settings = dict(BEST[job.task]) if job.settings == "best" else {}
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     with tempfile.TemporaryDirectory() as folder:
@@ -164,25 +174,29 @@ class AtLength(StoppingCriteria):
 
 @torch.inference_mode()
 def sample(job: Job) -> None:
-    rows = read(job.data)
+    rows = rows_of(job)
     tokenizer = AutoTokenizer.from_pretrained(job.model, padding_side="left")
     meter = Meter()
     dtype = torch.bfloat16 if job.dtype == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype).eval()
-    model.generation_config.eos_token_id = None  # lengths are given, so that the work is the same on both sides
+    # Lengths are given, so that the work is the same on both sides: the end marker is an id that is never drawn.
+    model.generation_config.eos_token_id = model.config.vocab_size
     meter.start()
     torch.manual_seed(0)
     settings = dict(BEST["sample"]) if job.settings == "best" else {}
+    options = dict(settings)
+    call = options.pop("prompts_a_call", job.batch)
     for step in range(WARMUP + job.steps):
         if step == WARMUP:
             meter.mark()
-        answers(model, tokenizer, rows[step * job.batch : (step + 1) * job.batch], settings)
+        for start in range(step * job.batch, (step + 1) * job.batch, call):
+            answers(model, tokenizer, rows[start : start + call], options)
     meter.mark()
     timed = [length for row in rows[WARMUP * job.batch :] for length in row["lengths"]]
     finish(job, meter, settings=settings, rows=len(timed), tokens=sum(timed), versions=versions())
 
 
-def answers(model: Any, tokenizer: Any, rows: Sequence[Row], settings: dict[str, Any]) -> torch.Tensor:
+def answers(model: Any, tokenizer: Any, rows: Sequence[Row], options: dict[str, Any]) -> torch.Tensor:
     """One call of `generate`: every prompt with all its answers, at temperature 1 over the whole vocabulary."""
     batch = tokenizer.pad({"input_ids": [row["prompt_ids"] for row in rows]}, return_tensors="pt")
     lengths = torch.tensor([length for row in rows for length in row["lengths"]])
@@ -196,7 +210,7 @@ def answers(model: Any, tokenizer: Any, rows: Sequence[Row], settings: dict[str,
         max_new_tokens=int(lengths.max()),
         pad_token_id=tokenizer.pad_token_id,
         stopping_criteria=[AtLength(lengths, batch["input_ids"].shape[1])],
-        **settings,
+        **options,
     )
 
 

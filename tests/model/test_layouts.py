@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -205,9 +205,8 @@ def test_batches_hold_every_group_once_within_the_limit(kind: str, limit: int) -
 
 
 @pytest.fixture
-def fresh_verdicts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_verdicts", {})
-    yield
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ from torch import Tensor
 from truing.batch import Batch, Group, Metrics, Objective, Signals
 from truing.engine.base import AnswerScore
 from truing.engine.optim import Optimiser
-from truing.model.decode import Sampled, generate, stop_at
+from truing.model.decode import Sampled, cut, generate
 from truing.model.lm import LanguageModel
 from truing.model.load import save_model
 from truing.model.pack import batches
@@ -57,7 +57,7 @@ class LocalEngine:
             ids,
             sampling,
             end_ids=self.codec.end_ids,
-            stop=stop_at(sampling.stop, partial(self.codec.decode, raw=True)),
+            decode=partial(self.codec.decode, raw=True),
             on_progress=on_progress,
         )
         return [
@@ -67,9 +67,15 @@ class LocalEngine:
 
     def _answer(self, prompt: Prompt, one: Sampled, sampling: Sampling) -> Answer:
         text = self.codec.decode(one.ids, raw=isinstance(prompt, str))
-        if one.finish == "stop":
-            text = text[: min((at for at in map(text.find, sampling.stop) if at >= 0), default=len(text))]
-        return Answer(text, (), self.name, tuple(one.ids), self.codec.tokenizer_hash, tuple(one.logps), one.finish)
+        return Answer(
+            cut(text, sampling.stop),
+            (),
+            self.name,
+            tuple(one.ids),
+            self.codec.tokenizer_hash,
+            tuple(one.logps),
+            one.finish,
+        )
 
     def score(self, examples: Sequence[Example]) -> list[list[AnswerScore]]:
         """Σ log π of every answer's tokens, or its reward if this is a preference model."""

@@ -18,6 +18,11 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 SLACK = 128  # columns beyond the longest row: all rows are moved back to the front once in so many steps
 
 
+def _tensors(cache: Cache) -> list[Tensor]:
+    layers: list[Any] = cache.layers
+    return [x for layer in layers for x in (layer.keys, layer.values)]
+
+
 class Prefix:
     """Keys and values of a few prompts, computed once. They are padded on the right, where no real token looks."""
 
@@ -26,11 +31,14 @@ class Prefix:
         tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in prompts], device=device)
         cache = DynamicCache()
         trunk(input_ids=tokens, past_key_values=cache, use_cache=True)
-        self.tensors: list[Tensor] = [x for layer in cache.layers for x in (layer.keys, layer.values)]
+        self.tensors = _tensors(cache)
 
 
 class _Layer(DynamicLayer):
     """[rows, heads, columns, d], made once; `update` writes this step's column in place."""
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, rows: Rows, keys: Tensor, values: Tensor) -> None:
         super().__init__()
@@ -56,7 +64,7 @@ class Rows(Cache):
         self.start = self.end = 0
         pairs = zip(like.tensors[::2], like.tensors[1::2])
         super().__init__(layers=[_Layer(self, keys, values) for keys, values in pairs])
-        self.tensors = [x for layer in self.layers for x in (layer.keys, layer.values)]
+        self.tensors = _tensors(self)
 
     def place(self, slots: Sequence[int], prefix: Prefix, row: int, length: int) -> None:
         """Let rows begin: the first `length` tokens of a prompt, so that their next token goes to column `end`."""

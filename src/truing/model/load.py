@@ -24,15 +24,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from truing.model.attention import NAME
 from truing.model.layout import layout_for
 from truing.model.lm import LanguageModel
 from truing.records import UserError
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 
 HEADS = "heads.safetensors"
 KINDS = {  # ending of the architecture's name → (class that loads it, our name for its head)

@@ -1,0 +1,241 @@
+"""The loop of the sampler: rows of the cache, each an answer being written, and one token for all of them per step."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from truing.model.cache import Prefix, Rows
+from truing.model.draw import draw, stream_key, uniform
+from truing.records import Sampling, UserError
+
+PREFILL_TOKENS = 4096  # prompt tokens in one prefill, padding included
+STOP_EVERY = 8  # steps between two looks for stop texts; what was drawn beyond one is cut off again
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One answer. `ids` as drawn, with the end marker or stop text; `values[t]` is read where token t is predicted."""
+
+    ids: list[int]
+    logps: list[float]
+    finish: Literal["end", "stop", "length"]
+    values: list[float] | None = None
+
+
+class Prompt:
+    """A prompt, the numbers of its answers that nobody has begun, and those that are done."""
+
+    def __init__(self, ids: tuple[int, ...], number: int, n: int) -> None:
+        self.ids, self.number, self.waiting = ids, number, deque(range(n))
+        self.answers: list[Any] = [None] * n
+        self.prefix: tuple[Prefix, int] | None = None
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer being written. `begun` is the column of the prompt's last token, which predicts the first of ours."""
+
+    prompt: Prompt
+    index: int
+    key: int
+    begun: int
+
+    @property
+    def first(self) -> int:
+        return self.begun - len(self.prompt.ids) + 1
+
+
+class Sampler:
+    """Slot r of the cache, and of the tensors beside it, belongs to rows[r]; between steps no slot is empty."""
+
+    def __init__(
+        self,
+        base: Any,
+        sampling: Sampling,
+        end_ids: Collection[int],
+        decode: Callable[[list[int]], str] | None,
+        value_head: nn.Module | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        if sampling.stop and decode is None:
+            raise TypeError("stop texts need `decode` to be found")
+        self.base, self.sampling, self.decode, self.value_head = base, sampling, decode, value_head
+        self.on_progress = on_progress
+        self.device = next(base.parameters()).device
+        self.end_ids = frozenset(end_ids)
+        self.ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=self.device)
+        self.steps = 0
+
+    def run(self, prompts: Collection[Prompt], max_rows: int) -> None:
+        # Longest first: rows of one time are of similar length, and no waiting prompt is longer than a living row.
+        self.waiting = deque(sorted(prompts, key=lambda prompt: -len(prompt.ids)))
+        if not self.waiting:
+            return
+        size = min(max_rows, self.sampling.n * len(prompts))
+        like, _ = self._prefix(self.waiting[0])
+        self.cache = Rows(like, size, len(self.waiting[0].ids) + self.sampling.max_tokens)
+        shape = (size, self.sampling.max_tokens)
+        self.token = torch.zeros(size, dtype=torch.long, device=self.device)
+        self.ids = torch.zeros(shape, dtype=torch.long, device=self.device)
+        self.logps = torch.zeros(shape, device=self.device)
+        self.values = torch.zeros(shape if self.value_head is not None else (size, 0), device=self.device)
+        self.rows: list[Any] = [None] * size
+        self._refill()
+        with _last_hidden(self.base, self.value_head is not None) as hidden:
+            while self.rows:
+                self._turn_over(self._step(hidden))
+
+    def _step(self, hidden: list[Tensor]) -> list[int]:
+        """One token for every row. Returns the slots of those that have finished."""
+        cache, live = self.cache, len(self.rows)
+        first, begun, key = self.places
+        logits = self.base(
+            input_ids=self.token[:live, None],
+            attention_mask=torch.arange(cache.start, cache.end + 1, device=self.device) >= first[:, None],
+            position_ids=(cache.end - first)[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+        drawn = cache.end - begun
+        token, logps = draw(logits, self.sampling, uniform(key, drawn))
+        at = torch.arange(live, device=self.device), drawn
+        self.token[:live], self.ids[at], self.logps[at] = token, token, logps
+        if self.value_head is not None:
+            self.values[at] = self.value_head(hidden[0][:, -1]).float()[:, 0]
+        cache.end += 1
+        self.steps += 1
+        finished = self._ended(token, drawn) | (drawn == self.sampling.max_tokens - 1) | ~logps.isfinite()
+        return finished.nonzero()[:, 0].tolist()
+
+    def _ended(self, token: Tensor, drawn: Tensor) -> Tensor:
+        return torch.isin(token, self.ends)
+
+    def _turn_over(self, finished: list[int]) -> None:
+        """Answers that have ended leave, waiting ones take their slots."""
+        look = bool(self.sampling.stop) and self.steps % STOP_EVERY == 0
+        if look or (finished and self.sampling.stop):
+            kept = self._stops(range(len(self.rows)) if look else finished)
+            finished = sorted({*finished, *kept})
+        else:
+            kept = {}
+        if finished:
+            self._harvest(finished, kept)
+            self._refill()
+        elif self.cache.end == self.cache.width:
+            self._settle()
+
+    def _stops(self, slots: Sequence[int]) -> dict[int, int]:
+        """The slots whose answers contain a stop text, and how many tokens it takes to contain it."""
+        assert self.decode
+        kept = {}
+        for slot, ids in zip(slots, self.ids[list(slots)].tolist()):
+            ids = ids[: self.cache.end - self.rows[slot].begun]
+            ids = ids[:-1] if ids[-1] in self.end_ids else ids
+
+            def stopped(count: int, ids: list[int] = ids) -> bool:
+                text = self.decode(ids[:count])  # type: ignore[misc]
+                return cut(text, self.sampling.stop) != text
+
+            if stopped(len(ids)):
+                kept[slot] = bisect_left(range(len(ids)), True, key=stopped)
+        return kept
+
+    def _harvest(self, slots: list[int], kept: dict[int, int]) -> None:
+        for slot, ids, logps, values in zip(slots, *(x[slots].tolist() for x in (self.ids, self.logps, self.values))):
+            row = self.rows[slot]
+            drawn = self.cache.end - row.begun
+            if not math.isfinite(logps[drawn - 1]):
+                raise UserError(
+                    f"The model gives logits that are not finite for token {drawn} of answer {row.index} to prompt "
+                    f"{row.prompt.number}: its weights are broken or overflow in {self.base.dtype}."
+                )
+            ended: Literal["end", "length"] = "end" if ids[drawn - 1] in self.end_ids else "length"
+            count = kept.get(slot, drawn)
+            row.prompt.answers[row.index] = Sampled(
+                ids[:count], logps[:count], "stop" if slot in kept else ended, values[:count] or None
+            )
+            self.rows[slot] = None
+        if self.on_progress:
+            self.on_progress(len(slots))
+
+    def _refill(self) -> None:
+        """Fill the empty slots with waiting answers; close those that stay empty with rows from the back."""
+        empty = deque(slot for slot, row in enumerate(self.rows) if row is None)
+        if self.waiting and len(empty) == len(self.rows):
+            self.cache.start = self.cache.end = len(self.waiting[0].ids) - 1
+        while empty and self.waiting:
+            prompt = self.waiting[0]
+            slots = [empty.popleft() for _ in range(min(len(empty), len(prompt.waiting)))]
+            # Each row runs the prompt's last token itself, which predicts its first: a row starts like it goes on.
+            self.cache.place(slots, *self._prefix(prompt), len(prompt.ids) - 1)
+            self.token[slots] = prompt.ids[-1]
+            for slot in slots:
+                index = prompt.waiting.popleft()
+                key = stream_key(self.sampling.seed, prompt.ids, index)
+                self.rows[slot] = _Row(prompt, index, key, begun=self.cache.end)
+            if not prompt.waiting:
+                self.waiting.popleft().prefix = None
+        live = len(self.rows) - len(empty)
+        source = [slot for slot in range(live, len(self.rows)) if self.rows[slot]]
+        target = [slot for slot in empty if slot < live]
+        if source:
+            at = [torch.tensor(slots, device=self.device) for slots in (source, target)]
+            self.cache.move(*at)
+            for x in (self.token, self.ids, self.logps, self.values):
+                x[at[1]] = x[at[0]]
+            for old, new in zip(source, target):
+                self.rows[new] = self.rows[old]
+        del self.rows[live:]
+        self._settle()
+
+    def _settle(self) -> None:
+        """Bring `places` (first column, column begun at, key of every row) and the cache's edges up to date."""
+        if not self.rows:
+            return
+        self.cache.start = min(row.first for row in self.rows)
+        by = self.cache.shift()
+        for row in self.rows:
+            row.begun -= by
+        places = [[row.first, row.begun, row.key] for row in self.rows]
+        self.places = torch.tensor(places, device=self.device).T.contiguous()
+
+    def _prefix(self, prompt: Prompt) -> tuple[Prefix, int]:
+        """Keys and values of a prompt; if need be this runs the next prompts too, as many as fit a prefill."""
+        if prompt.prefix is None:
+            many = max(1, PREFILL_TOKENS // len(prompt.ids))
+            batch = [self.waiting[i] for i in range(min(many, len(self.waiting)))]
+            prefix = Prefix(self.base.base_model, [p.ids for p in batch], self.device)
+            for row, member in enumerate(batch):
+                member.prefix = prefix, row
+        assert prompt.prefix
+        return prompt.prefix
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop text in it."""
+    return text[: min((at for at in map(text.find, stop) if at >= 0), default=len(text))]
+
+
+@contextmanager
+def _last_hidden(base: Any, wanted: bool) -> Iterator[list[Tensor]]:
+    """A list that holds what went into the output head in the latest forward pass."""
+    hidden: list[Tensor] = []
+
+    def keep(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        hidden[:] = inputs[:1]
+
+    hook = base.get_output_embeddings().register_forward_pre_hook(keep) if wanted else None
+    try:
+        yield hidden
+    finally:
+        if hook:
+            hook.remove()
