@@ -18,8 +18,8 @@ from truing.engine.base import AnswerScore
 from truing.engine.optim import Optimiser
 from truing.model.decode import Sampled, cut, generate
 from truing.model.lm import LanguageModel
-from truing.model.load import save_model
 from truing.model.pack import batches
+from truing.model.save import save_model
 from truing.model.text import Codec, encode_all, with_eoc
 from truing.records import Answer, Example, Prompt, Sampling, UserError
 from truing.settings import Optim
@@ -40,7 +40,7 @@ class LocalEngine:
         self.name, self.fingerprint = name, fingerprint
         self.optimiser: Optimiser | None = None
         self._done: list[tuple[Batch, Tensor]] = []
-        self.fresh_head = False
+        self.fresh_head = self.compiled = False
         asks = {"score"} if model.output is None else {"sample", "score"}
         self.can = frozenset(asks | {"forward_backward", "step", "save", "load"})
 
@@ -52,14 +52,16 @@ class LocalEngine:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
         answer is shortened at a turn boundary (`codec.notes` counts it)."""
         ids = [self.codec.prompt_ids(prompt, room=sampling.max_tokens) for prompt in prompts]
-        drawn = generate(
-            self.model.owner,
-            ids,
-            sampling,
-            end_ids=self.codec.end_ids,
-            decode=partial(self.codec.decode, raw=True),
-            on_progress=on_progress,
-        )
+        # What is compiled is compiled for training; the sampler's shapes change at every step.
+        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
+            drawn = generate(
+                self.model.owner,
+                ids,
+                sampling,
+                end_ids=self.codec.end_ids,
+                decode=partial(self.codec.decode, raw=True),
+                on_progress=on_progress,
+            )
         return [
             Example(prompt, tuple(self._answer(prompt, one, sampling) for one in samples), source=self.name)
             for prompt, samples in zip(prompts, drawn)
@@ -141,7 +143,8 @@ class LocalEngine:
         sums: Metrics = {}
         for entries in passes.values():
             batch = entries[0][0].to(self.model.device)
-            signals = self.model(batch, frozenset().union(*(objective.needs for _, objective, _ in entries)))
+            with self.model.learning():
+                signals = self.model(batch, frozenset().union(*(objective.needs for _, objective, _ in entries)))
             loss = torch.zeros((), device=self.model.device)
             for _, objective, weight in entries:
                 losses, metrics = objective(signals, batch)

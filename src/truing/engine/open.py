@@ -77,17 +77,17 @@ def open_local(
     import torch
 
     from truing.engine.local import LocalEngine
-    from truing.model.lm import new_head
-    from truing.model.load import add_lora, grow_embeddings, load_model, load_tokenizer
+    from truing.model.lm import compile_layers, new_head
+    from truing.model.load import add_lora, check_vocabulary, grow_embeddings, load_model, load_tokenizer, merge
     from truing.model.text import Codec, add_eoc
-    from truing.model.vocab import EOC
+    from truing.model.vocab import EOC, add_pad
 
     parsed = ModelSpec.parse(spec)
     where = probed or place(machine)
     torch.set_num_threads(where.threads)
     adapters = [m.folder for m in parsed.modifiers if isinstance(m, Adapter)]
     if parsed.kind not in ("folder", "hub") or len(adapters) != len(parsed.modifiers):
-        raise UserError(f"model '{spec}': only local folders and hub models with +lora: can be loaded here so far")
+        raise UserError(f"model '{spec}': what is needed here is a local folder or a hub model, with +lora: at most")
     tokenizer = load_tokenizer(parsed.name, parsed.revision)
     model, layout = load_model(
         parsed.name,
@@ -97,19 +97,21 @@ def open_local(
         device=where.device,
         layout=machine.layout,
     )
+    check_vocabulary(model, tokenizer, parsed.name)
     fresh = head is not None and head not in set(model.heads)
     if head is not None and fresh:
-        if head == "score" and eoc:
-            add_eoc(tokenizer)
+        if head == "score":
+            add_pad(tokenizer)
+            if eoc:
+                add_eoc(tokenizer)
             grow_embeddings(model, len(tokenizer))
         model.heads[head] = new_head(model)
     if lora and lora.rank:
         torch.manual_seed(seed)
-        if adapters:
-            model.owner = model.owner.merge_and_unload()
+        merge(model)
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
     if machine.compile:
-        model.trunk.compile(dynamic=True)
+        compile_layers(model)
     eoc_id = tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None
     positions = getattr(model.base.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
     engine = LocalEngine(
@@ -120,15 +122,21 @@ def open_local(
         layout=layout,
         eoc=eoc_id,
     )
-    engine.fresh_head = fresh
+    engine.fresh_head, engine.compiled = fresh, machine.compile
     return engine
 
 
 def model_fingerprint(spec: ModelSpec) -> str:
     """Hash of weights, configuration, tokenizer and template; of name and revision for a hub model."""
+    from truing.model.load import check_adapter, check_folder
+
+    adapters = [m.folder for m in spec.modifiers if isinstance(m, Adapter)]
+    if spec.kind == "folder":
+        check_folder(spec.name)
+    for folder in adapters:
+        check_adapter(folder)
     parts = [_folder_hash(Path(spec.name)) if spec.kind == "folder" else f"{spec.name}@{spec.revision}"]
-    parts += [_folder_hash(Path(m.folder)) for m in spec.modifiers if isinstance(m, Adapter)]
-    return fingerprint(parts)
+    return fingerprint(parts + [_folder_hash(Path(folder)) for folder in adapters])
 
 
 def _folder_hash(folder: Path) -> str:

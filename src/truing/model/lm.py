@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
 from truing.batch import Batch, Signals
-from truing.model.attention import NAME, Tree, attending
+from truing.model.attention import NAME, Tree, attending, tree_attention
 from truing.model.logps import Head, log_probs
 
 
@@ -28,6 +28,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.owner = owner
         self.heads = nn.ModuleDict(heads or {})
+        self.dropouts: list[nn.Module] = []  # of a fresh adapter; everything else stays in eval mode for good
+        self.whole = False  # what is under the adapter is on no disk
 
     @property
     def base(self) -> PreTrainedModel:
@@ -102,6 +104,17 @@ class LanguageModel(nn.Module):
             signals.dist = torch.log_softmax(head.logits(before) / temperature, dim=1)
 
     @contextmanager
+    def learning(self) -> Iterator[None]:
+        """The adapter's dropout is on inside, and nowhere else."""
+        for module in self.dropouts:
+            module.train()
+        try:
+            yield
+        finally:
+            for module in self.dropouts:
+                module.eval()
+
+    @contextmanager
     def without_adapter(self) -> Iterator[None]:
         """The frozen base under the adapter: the reference policy of a run that started there."""
         with self.owner.disable_adapter() if hasattr(self.owner, "disable_adapter") else nullcontext():
@@ -122,3 +135,14 @@ def new_head(model: LanguageModel, zero: bool = True, seed: int = 0) -> nn.Linea
 
 def hidden_size(base: PreTrainedModel) -> int:
     return base.config.get_text_config().hidden_size
+
+
+def compile_layers(model: LanguageModel) -> None:
+    """Compile each block of the trunk, with lengths left open: one compilation serves all layers and batches.
+
+    Attention stays out of it, because its loop over groups is another one in every batch.
+    """
+    AttentionInterface.register(NAME, torch.compiler.disable(tree_attention))
+    stacks = [module for module in model.trunk.modules() if isinstance(module, nn.ModuleList)]
+    for layer in max(stacks, key=len):
+        layer.compile(dynamic=True)

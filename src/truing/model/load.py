@@ -1,9 +1,5 @@
-"""Model folders in and out.
-
-In: any causal LM, sequence classifier (preference model) or token classifier (critic) that transformers can load.
-Out: the same three kinds, so that plain transformers loads them without Truing and gives the same numbers. An adapter
-is saved as peft saves it. Where transformers has no class for a head, trunk and head stand side by side in the folder
-(`heads.safetensors`). Only safetensors, no remote code.
+"""Model folders in: a causal LM, sequence classifier (preference model) or token classifier (critic) that transformers can
+load, with adapters on top. What is incomplete or not finite is refused. Only safetensors, no remote code.
 """
 
 from __future__ import annotations
@@ -13,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -21,7 +17,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -30,7 +25,8 @@ from truing.model.layout import layout_for
 from truing.model.lm import LanguageModel
 from truing.records import UserError
 
-HEADS = "heads.safetensors"
+HEADS, ADAPTER = "heads.safetensors", "adapter_config.json"
+TOKENIZERS = ("*token*", "vocab*", "*.model")
 KINDS = {  # ending of the architecture's name → (class that loads it, our name for its head)
     "ForSequenceClassification": (AutoModelForSequenceClassification, "score"),
     "ForTokenClassification": (AutoModelForTokenClassification, "value"),
@@ -38,11 +34,14 @@ KINDS = {  # ending of the architecture's name → (class that loads it, our nam
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    _check_folder(path)
+    check_folder(path)
+    folder = Path(path)
+    if folder.is_dir() and not any(file for pattern in TOKENIZERS for file in folder.glob(pattern)):
+        raise UserError(f"{path}: there is no tokenizer in it (tokenizer.json is missing); save the model's own there")
     try:
         return AutoTokenizer.from_pretrained(path, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no tokenizer could be loaded from it ({_first_line(error)})") from error
+    except Exception as error:  # readers of other people's files fail in every way there is
+        raise UserError(f"{path}: no tokenizer could be loaded from it ({_in_short(error)})") from error
 
 
 def load_model(
@@ -55,22 +54,33 @@ def load_model(
     layout: str = "auto",
 ) -> tuple[LanguageModel, str]:
     """The model with the heads it was saved with, in eval mode, and the layout it is packed in."""
-    _check_folder(path)
+    check_folder(path)
     try:
         config = AutoConfig.from_pretrained(path, revision=revision)
         kind = (config.architectures or [""])[0]
         loader, head = next((v for k, v in KINDS.items() if kind.endswith(k)), (AutoModelForCausalLM, None))
-        owner = loader.from_pretrained(path, revision=revision, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: no model could be loaded from it ({_first_line(error)})") from error
-    _check_finite(owner, path)
+        owner, found = loader.from_pretrained(
+            path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # _check_weights names them
+        )
+    except Exception as error:  # as above
+        raise UserError(f"{path}: no model could be loaded from it ({_in_short(error)})") from error
+    _check_weights(owner, found, path)
     layout, _ = layout_for(config) if layout == "auto" else (layout, "")
     if layout == "tree":
         owner.set_attn_implementation(NAME)
-    heads: dict[str, nn.Linear] = {head: owner.score} if head else _heads_beside(path, dtype)
+    heads = _heads_beside(path, dtype)
+    if head:
+        heads[head] = head_of(owner, path)
+    model = LanguageModel(owner, heads)
     for folder in adapters:
-        owner = _with_adapter(owner, folder)
-    return LanguageModel(owner.to(device), heads).to(device).eval(), layout
+        merge(model)
+        model.owner = _with_adapter(model.owner, folder)
+    return model.to(device).eval(), layout
 
 
 def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: float, targets: Sequence[str]) -> None:
@@ -85,15 +95,36 @@ def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: floa
         exclude_modules=["score"] if not targets and hasattr(model.owner, "score") else None,
         task_type="CAUSAL_LM",
     )
+    modules = [name for name, _ in model.owner.named_modules()]
+    for target in targets:  # peft is content with one that fits
+        if not any(f".{name}".endswith(f".{target}") for name in modules):
+            raise UserError(f"lora.targets: the model has no module {target}")
     try:
         model.owner = get_peft_model(model.owner, config)
     except ValueError as error:
-        raise UserError(f"lora.targets: {_first_line(error)}") from error
+        raise UserError(f"lora.targets: {_in_short(error)}") from error
+    _check_output_is_plain(model.owner, "lora.targets")
     for parameter in model.heads.parameters():
         parameter.requires_grad_(True)
-    for name, module in model.owner.named_modules():
-        if name.endswith("lora_dropout"):  # the only dropout there is: everything else stays in eval mode
-            module.train(dropout > 0)
+    model.dropouts = [module for name, module in model.owner.named_modules() if name.endswith("lora_dropout")]
+    model.eval()
+
+
+def merge(model: LanguageModel) -> None:
+    """The adapter becomes part of the weights. They are then nowhere on disk, and saved as a whole."""
+    if hasattr(model.owner, "merge_and_unload"):
+        model.owner, model.whole = model.owner.merge_and_unload(), True
+
+
+def check_vocabulary(model: LanguageModel, tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    """Every token needs an embedding, but for padding, which is never looked at."""
+    rows = model.base.get_input_embeddings().weight.shape[0]
+    without = sorted(t for t, i in tokenizer.get_vocab().items() if i >= rows and i != tokenizer.pad_token_id)
+    if without:
+        raise UserError(
+            f"{path}: the model has embeddings for {rows} tokens and none for {', '.join(without[:3])}. Tokens were "
+            "added to the tokenizer alone: resize the model's embeddings too, or take the tokens out again."
+        )
 
 
 def grow_embeddings(model: LanguageModel, tokens: int) -> None:
@@ -108,30 +139,6 @@ def grow_embeddings(model: LanguageModel, tokens: int) -> None:
         model.base.get_input_embeddings().weight[known:] = mean.to(embeddings.dtype)
 
 
-def save_model(
-    model: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path, pad_id: int | None
-) -> str | None:
-    """What the model is decides what is written: a policy or its adapter, a preference model, a critic.
-
-    Returns a sentence where plain transformers cannot load all of it.
-    """
-    heads, note = dict(model.heads), None
-    if len(heads) == 1:
-        name, head = next(iter(heads.items()))
-        saved = _classifier(model, name, head, pad_id)
-        if saved is not None:
-            saved.save_pretrained(folder)
-            heads = {}
-        else:
-            note = f"transformers has no class for a {model.base.config.model_type} with a {name} head: see {HEADS}"
-    if heads or not model.heads:
-        model.owner.save_pretrained(folder)
-    if heads:
-        save_file({f"{name}.{k}": v for name, h in heads.items() for k, v in h.state_dict().items()}, folder / HEADS)
-    tokenizer.save_pretrained(folder)
-    return note
-
-
 def _heads_beside(path: str, dtype: torch.dtype) -> dict[str, nn.Linear]:
     if not (Path(path) / HEADS).exists():
         return {}
@@ -143,67 +150,63 @@ def _heads_beside(path: str, dtype: torch.dtype) -> dict[str, nn.Linear]:
     return heads
 
 
-def _classifier(model: LanguageModel, name: str, head: nn.Linear, pad_id: int | None) -> PreTrainedModel | None:
-    """The trunk under transformers' own class for this head, if there is one. Adapters are merged into a copy."""
-    loader = next(loader for loader, known in KINDS.values() if known == name)
-    config = type(model.base.config).from_dict(model.base.config.to_dict())
-    config.num_labels, config.pad_token_id = 1, pad_id
-    try:
-        with torch.device("meta"):
-            saved = loader.from_config(config)
-        target = saved.score
-    except (ValueError, AttributeError):
-        return None
-    saved.to_empty(device="cpu")
-    weights = _merged_trunk(model)
-    _fill(getattr(saved, saved.base_model_prefix), weights)
-    with torch.no_grad():
-        target.weight.copy_(head.weight)
-        if target.bias is not None:
-            target.bias.zero_()
-            if head.bias is not None:
-                target.bias.copy_(head.bias)
-    return saved.to(next(iter(weights.values())).dtype)
-
-
-def _merged_trunk(model: LanguageModel) -> dict[str, torch.Tensor]:
-    if not hasattr(model.owner, "merge_adapter"):
-        return {k: v.detach().cpu() for k, v in model.trunk.state_dict().items()}
-    model.owner.merge_adapter()
-    try:
-        state = {k: v.detach().cpu().clone() for k, v in model.trunk.state_dict().items()}
-    finally:
-        model.owner.unmerge_adapter()
-    return {k.replace(".base_layer.", "."): v for k, v in state.items() if ".lora_" not in k}
-
-
-def _fill(trunk: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    missing, unexpected = trunk.load_state_dict(weights, strict=False)
-    if missing or unexpected:
-        raise RuntimeError(f"trunks do not match: missing {missing[:3]}, unexpected {unexpected[:3]}")
+def head_of(owner: nn.Module, path: str) -> nn.Linear:
+    """The classifier's head, whatever its family calls it."""
+    head = getattr(owner, "score", None) or getattr(owner, "classifier", None)
+    if not isinstance(head, nn.Linear) or head.out_features != 1:
+        raise UserError(f"{path}: a classifier of several labels is no model of one number (a score, a value)")
+    return head
 
 
 def _with_adapter(owner: Any, folder: str) -> Any:
     from peft import PeftModel
 
-    if not (Path(folder) / "adapter_config.json").exists():
-        raise UserError(f"{folder}: no adapter there (adapter_config.json is missing)")
-    return PeftModel.from_pretrained(owner, folder, is_trainable=True)
+    check_adapter(folder)
+    try:
+        adapted = PeftModel.from_pretrained(owner, folder, is_trainable=True)
+    except Exception as error:  # as above
+        raise UserError(f"{folder}: this adapter cannot be put on this model ({_in_short(error)})") from error
+    _check_output_is_plain(adapted, folder)
+    return adapted
 
 
-def _check_folder(path: str) -> None:
+def _check_output_is_plain(owner: Any, where: str) -> None:
+    """Log-probabilities are computed from the output layer's own weights: what an adapter adds would be left out."""
+    output = owner.get_base_model().get_output_embeddings()
+    if output is not None and type(output).__module__.startswith("peft."):
+        raise UserError(f"{where}: an adapter on the output layer is not supported; leave that module out")
+
+
+def check_folder(path: str) -> None:
+    """A model is there, as far as can be seen without opening it."""
+    folder = Path(path)
     local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if local and not Path(path).is_dir():
-        raise UserError(f"{path}: no such model folder")
-    if Path(path).is_dir() and not (Path(path) / "config.json").exists():
-        raise UserError(f"{path}: not a model folder (config.json is missing)")
+    if local and not folder.is_dir():
+        raise UserError(f"{path}: there is no such model folder")
+    if folder.is_dir() and not (folder / "config.json").exists():
+        adapter = f"; it is an adapter: name it as BASE+lora:{path}" if (folder / ADAPTER).exists() else ""
+        raise UserError(f"{path}: not a model folder (config.json is missing){adapter}")
 
 
-def _check_finite(model: nn.Module, path: str) -> None:
+def check_adapter(path: str) -> None:
+    if not (Path(path) / ADAPTER).exists():
+        raise UserError(f"{path}: there is no adapter in it ({ADAPTER} is missing)")
+
+
+def _check_weights(model: nn.Module, found: Any, path: str) -> None:
+    """All there, of the right shape, and numbers: transformers would put random ones into every gap and go on."""
+    if wrong := sorted(found["mismatched_keys"]):
+        name, stored, expected = wrong[0]
+        raise UserError(f"{path}: {name} has shape {tuple(stored)}; by its config.json it must be {tuple(expected)}")
+    if missing := sorted(found["missing_keys"]):
+        more = f" (and of {len(missing) - 1} more)" if missing[1:] else ""
+        raise UserError(f"{path}: the weights of {missing[0]}{more} are missing; fetch or save the model again")
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise UserError(f"{path}: the weights of {name} are not finite")
+            raise UserError(f"{path}: the weights of {name} are not finite; fetch or save the model again")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _in_short(error: BaseException) -> str:
+    """The first sentence of what a library says, and no more than can be read at a glance."""
+    said = " ".join(str(error).split()).split(". ")[0].rstrip(".:") or type(error).__name__
+    return said if len(said) <= 200 else f"{said[:200]} …"

@@ -72,17 +72,22 @@ def _without_prefix(part: Any) -> Any:
 
 
 def add_eoc(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Gives the tokenizer the end-of-context token at which a preference score is read, and a pad token of its own:
-    transformers looks for the score at the last token that is not padding. The model's embedding has to follow."""
-
-    def add(token: str) -> None:
-        tokenizer.add_tokens([AddedToken(token, special=True, normalized=False)], special_tokens=True)
-
-    add(EOC)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        add(PAD)
-        tokenizer.pad_token = PAD
+    """Gives the tokenizer the end-of-context token at which a preference score is read, and a pad token of its own.
+    The model's embedding has to follow."""
+    _add(tokenizer, EOC)
+    add_pad(tokenizer)
     return tokenizer.get_added_vocab()[EOC]
+
+
+def add_pad(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A pad token that ends nothing: transformers looks for a score at the last token that is not padding."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        _add(tokenizer, PAD)
+        tokenizer.pad_token = PAD
+
+
+def _add(tokenizer: PreTrainedTokenizerBase, token: str) -> None:
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False)], special_tokens=True)
 
 
 def with_eoc(group: Group, eoc_id: int) -> Group:
