@@ -13,12 +13,14 @@ import torch
 import tyro
 from data import WARMUP, Row, read
 from job import ADAMW, BETA, CLIP, Job, Meter, finish
+from torch import Tensor
 
 from truing.batch import Batch, Group, Objective, Signals
 from truing.engine.local import LocalEngine, attach
-from truing.model.decode import generate
+from truing.model.cache import Prefix
 from truing.model.lm import LanguageModel
 from truing.model.load import load_model, load_tokenizer
+from truing.model.sampler import Prompt, Sampler
 from truing.model.text import Codec
 from truing.objectives import NLL, dpo, ranked
 from truing.records import Sampling
@@ -111,6 +113,19 @@ def full_head(self: LanguageModel, batch: Batch, needs: Any = (), temperature: f
     return Signals(logps=logps.gather(1, batch.target[:, None])[:, 0])
 
 
+class Scheduled(Sampler):
+    """Ends each answer at the length it shall have."""
+
+    wanted: dict[tuple[int, ...], list[int]]
+
+    def _settle(self) -> None:
+        super()._settle()
+        self.lengths = torch.tensor([self.wanted[row.prompt.ids][row.index] for row in self.rows])
+
+    def _ended(self, token: Tensor, drawn: Tensor) -> Tensor:
+        return drawn + 1 >= self.lengths
+
+
 @torch.inference_mode()
 def sample(job: Job) -> None:
     rows = read(job.data)
@@ -120,14 +135,22 @@ def sample(job: Job) -> None:
     for step in range(WARMUP + job.steps):
         if step == WARMUP:
             meter.mark()
-        answers(model.owner, rows[step * job.batch : (step + 1) * job.batch])
+        answers(model.owner, rows[step * job.batch : (step + 1) * job.batch], shared=job.off != "prefill")
     meter.mark()
     timed = [length for row in rows[WARMUP * job.batch :] for length in row["lengths"]]
-    finish(job, meter, settings={}, rows=len(timed), tokens=sum(timed))
+    finish(job, meter, settings={"off": job.off}, rows=len(timed), tokens=sum(timed))
 
 
-def answers(model: Any, rows: Sequence[Row]) -> Any:
-    raise NotImplementedError
+def answers(model: Any, rows: Sequence[Row], shared: bool) -> None:
+    """Every prompt with all its answers. Without the lever, each answer prefills the prompt for itself."""
+    sampling = Sampling(n=len(rows[0]["lengths"]), max_tokens=max(max(row["lengths"]) for row in rows))
+    sampler = Scheduled(model, sampling, (), None, None, None)
+    prompts = [Prompt(tuple(row["prompt_ids"]), n, sampling.n) for n, row in enumerate(rows)]
+    sampler.wanted = {prompt.ids: row["lengths"] for prompt, row in zip(prompts, rows)}
+    if not shared:
+        for prompt in prompts:
+            Prefix(model.base_model, [prompt.ids] * (sampling.n - 1), model.device)
+    sampler.run(prompts, 64)
 
 
 def main(job: Job) -> None:

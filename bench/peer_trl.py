@@ -49,7 +49,7 @@ COMMON: dict[str, Any] = {
 BEST: dict[str, dict[str, Any]] = {
     "sft": {"gradient_checkpointing": False},
     "pm": {"gradient_checkpointing": False},
-    "dpo": {"gradient_checkpointing": False, "precompute_ref_log_probs": True},
+    "dpo": {"gradient_checkpointing": False, "precompute_ref_log_probs": True, "precompute_ref_batch_size": 2},
     "sample": {"prompts_a_call": 4, "cache_implementation": "static"},
 }
 

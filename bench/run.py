@@ -38,7 +38,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "sft": ("answer_head",),
     "pm": ("tree",),
     "dpo": ("tree", "answer_head", "cache"),
-    "sample": ("prefill", "compact"),
+    "sample": ("prefill",),
 }
 
 Result = dict[str, Any]

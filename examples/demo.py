@@ -53,8 +53,8 @@ def main() -> None:
     run = truing.sft(
         base,
         train,
-        optim={"lr": 3e-3, "epochs": 8, "batch": 64, "warmup": 0.1},
-        watch={"every": 40},
+        optim={"lr": 3e-3, "epochs": 25, "batch": 64, "warmup": 0.1},
+        watch={"every": 60},
         run={"name": "sft", "folder": WHERE},
     )
     asked = [e for e in train if "capital" in str(e.prompt)][:3] + held_out

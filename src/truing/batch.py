@@ -35,6 +35,8 @@ class Group:
     per_token: dict[str, list[Tensor]] = field(default_factory=dict)
     per_group: dict[str, float] = field(default_factory=dict)
     id: str = ""
+    source: str = ""
+    """file and line, for people"""
 
     @property
     def tree_tokens(self) -> int:

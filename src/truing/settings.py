@@ -31,6 +31,8 @@ class Data:
         paths = 1 if isinstance(self.path, str) else len(self.path)
         if self.weights is not None and len(self.weights) != paths:
             raise Mistake(("weights",), f"must be one number per path: {paths}, not {len(self.weights)}.")
+        if self.weights is not None and not min(self.weights) > 0:
+            raise Mistake(("weights",), "must all be above 0.")
 
 
 @dataclass(frozen=True)

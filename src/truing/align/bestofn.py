@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from truing.data import read, write
+from truing.data import check_target, read, write
 from truing.engine import open_engine, require
 from truing.records import Example, Sampling, UserError
 from truing.run import say
@@ -41,18 +41,21 @@ def bestofn(settings: BestOfN) -> list[Example]:
     if settings.sampling.n < 2:
         raise UserError(f"sampling.n is {settings.sampling.n}: the best of n needs n of at least 2")
     if not isinstance(settings.data.path, str):
-        raise UserError("data.path: one file of prompts")
-    prompts = [e.prompt for e in read(settings.data.path, limit=settings.data.limit)]
+        raise UserError("data.path: give one file of prompts, not several.")
+    check_target(settings.out)
+    data = settings.data
+    format = None if data.format == "auto" else data.format
+    prompts = [e.prompt for e in read(data.path, format=format, on_defect=data.on_defect, limit=data.limit)]
     policy, judge = (open_engine(spec, settings.machine) for spec in (settings.model, settings.judge))
     require(policy, "sample")
     require(judge, "score")
+    if not getattr(judge, "rewards", False):
+        raise UserError(f"judge: {settings.judge} is not a preference model, it gives no rewards; train one with pm.")
     drawn = policy.sample(list(dict.fromkeys(prompts)), settings.sampling)
     # The judge reads text: token ids are those of the policy's tokenizer.
     texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in drawn]
     results = []
     for example, scores in zip(texts, judge.score(texts)):
-        if any(score.reward is None for score in scores):
-            raise UserError(f"{settings.judge} is not a preference model: it gives no rewards")
         rated = [replace(a, reward=s.reward) for a, s in zip(example.answers, scores)]
         results.append(replace(example, answers=tuple(sorted(rated, key=lambda a: -float(a.reward or 0)))))
     write(Path(settings.out), results, "truing")

@@ -29,9 +29,10 @@ from truing.engine.local import LocalEngine
 from truing.engine.open import Place, model_fingerprint, open_local, place
 from truing.records import Example, UserError, fingerprint
 from truing.run import Run, say
+from truing.run.checkpoint import disk_full_is_said
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 from truing.spec import ModelSpec
-from truing.watch import Watcher
+from truing.watch import Watcher, check_probes
 
 View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
 
@@ -60,6 +61,7 @@ class Job:
 
     def __init__(self, verb: str, settings: Recipe, examples: Sequence[Example] | None = None) -> None:
         self.verb, self.settings = verb, settings
+        check_probes(settings.watch)
         self.sets: list[Sequence[Example]] = [examples] if examples is not None else self._read()
         prints = {
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
@@ -102,8 +104,8 @@ class Job:
         """Where this run computes: measured when it began, kept by a resume."""
         return Place(**self.run.probe(lambda: asdict(place(self.settings.machine))))
 
-    def engine(self, **how: Any) -> LocalEngine:
-        """The model to train, as it is before the first step."""
+    def engine(self, *, speaks: bool = True, **how: Any) -> LocalEngine:
+        """The model to train, as it is before the first step. `speaks`: it must give probabilities of tokens."""
         settings = self.settings
         engine: LocalEngine = open_local(
             settings.model,
@@ -114,6 +116,11 @@ class Job:
             seed=settings.run.seed,
             **how,
         )
+        if speaks and engine.model.output is None:
+            raise UserError(
+                f"{settings.model} gives scores and no probabilities of tokens (it is a preference model, say), and "
+                "those are needed here: start from a language model."
+            )
         where = self.place
         self.note("model", f"{engine.codec.describe()}; {engine.layout}, {where.dtype}, {where.threads} threads")
         return engine
@@ -132,8 +139,9 @@ class Job:
             pools.append(groups)
             dropped += lost + unfit
             if not groups:
+                source = examples.source if isinstance(examples, Dataset) else "the data"
                 reasons = ", ".join(f"{reason} {n}" for reason, n in (lost + unfit).items())
-                raise UserError(f"no example is left to train on ({reasons})")
+                raise UserError(f"{source}: there are no {view.__name__} in it to train on ({reasons}).")
         count = sum(map(len, pools))
         notes = {**dropped, **engine.codec.notes}
         detail = "".join(f"; {reason} {n}" for reason, n in notes.items())
@@ -143,7 +151,13 @@ class Job:
     def rows(self, pools: Sequence[Sequence[Group]]) -> int | None:
         """How many rows the run trains on; None where the recipe counts steps instead."""
         optim = self.settings.optim
-        return None if optim.steps else round(optim.epochs * sum(map(len, pools)))
+        if optim.steps:
+            return None
+        rows = round(optim.epochs * sum(map(len, pools)))
+        if not rows:
+            count = sum(map(len, pools))
+            raise UserError(f"optim.epochs is {optim.epochs}: of {count} examples that is none to train on.")
+        return rows
 
     def steps(self, engine: LocalEngine, pools: Sequence[Sequence[Group]]) -> Iterator[tuple[int, list[Group]]]:
         """(step, its groups): continues where the run stopped. The last step of the last epoch may be smaller."""
@@ -181,8 +195,12 @@ class Job:
         """runs/NAME/model: an ordinary model folder, there as a whole or not at all."""
         folder, draft = Path(self.run.model), self.run.folder / ".model"
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        said = engine.export(draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
+        try:
+            with disk_full_is_said(folder):
+                draft.mkdir()
+                said = engine.export(draft)
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
         self.run.event("model saved", message=f"model: {folder}" + (f" ({said})" if said else ""))

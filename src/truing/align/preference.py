@@ -13,7 +13,7 @@ from typing import Literal
 from truing.align.job import Job
 from truing.data import comparisons
 from truing.objectives import ranked
-from truing.records import Example
+from truing.records import Example, UserError
 from truing.run import Run
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 
@@ -41,11 +41,13 @@ class Pm:
 
 def pm(settings: Pm, examples: Sequence[Example] | None = None) -> Run:
     """Train, and leave a sequence classifier in the run's folder."""
+    if settings.watch.every:
+        raise UserError("watch.every: a preference model writes nothing that could be looked at; leave it at 0.")
     job = Job("pm", settings, examples)
     with job.run as run:
         if run.finished:
             return run
-        engine = job.engine(head="score", eoc=settings.read == "eoc")
+        engine = job.engine(head="score", eoc=settings.read == "eoc", speaks=settings.lm_weight > 0)
         pools = job.encode(engine, comparisons)
         objective = ranked(settings.margin, settings.lm_weight)
         for step, batch in job.steps(engine, pools):

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from truing.data import read, write
+from truing.data import check_target, read, write
 from truing.engine import open_engine, require
 from truing.records import Example, Judgement, Message, Sampling, UserError
 from truing.run import say
@@ -53,10 +53,12 @@ class Chat:
 
 def sample(settings: Sample) -> list[Example]:
     """Write one example per prompt with its answers, tokens and log-probabilities."""
+    check_target(settings.out)
     prompts = [example.prompt for example in _examples(settings.data)]
     engine = open_engine(settings.model, settings.machine)
     require(engine, "sample")
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("sampling", total=len(set(prompts)) * settings.sampling.n)
         more = {"on_progress": lambda done: bar.advance(task, done)} if hasattr(engine, "model") else {}
         drawn = engine.sample(prompts, settings.sampling, **more)  # type: ignore[call-arg]
@@ -71,6 +73,7 @@ def sample(settings: Sample) -> list[Example]:
 
 def score(settings: Score) -> list[Example]:
     """Write the examples with a reward (or log-probability) for every answer, and say how often the order is right."""
+    check_target(settings.out)
     examples = _examples(settings.data)
     engine = open_engine(settings.model, settings.machine)
     require(engine, "score")

@@ -2,6 +2,7 @@
 
 from truing.data.cache import Cache
 from truing.data.describe import describe
+from truing.data.files import check_target
 from truing.data.formats import FORMATS
 from truing.data.order import Order
 from truing.data.read import Counts, Dataset, read
@@ -15,6 +16,7 @@ __all__ = [
     "Counts",
     "Dataset",
     "Order",
+    "check_target",
     "comparisons",
     "demonstrations",
     "describe",

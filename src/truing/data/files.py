@@ -142,10 +142,21 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """JSON lines, a JSON list or parquet, by the name of the file."""
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse now what could not be written later, when much has been computed."""
+    path = Path(path)
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: the name of a data file must end in {', '.join(SUFFIXES)}.")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file to write.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written: {above} is no folder in which that is allowed.")
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> int:
+    """JSON lines, a JSON list or parquet, by the name of the file."""
+    check_target(path)
     with replaced(path) as draft:
         if path.name.endswith(".parquet"):
             return _write_parquet(path, draft, list(rows))

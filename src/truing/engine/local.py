@@ -40,8 +40,12 @@ class LocalEngine:
         self.name, self.fingerprint = name, fingerprint
         self.optimiser: Optimiser | None = None
         self._done: list[tuple[Batch, Tensor]] = []
+        self._loss = torch.zeros((), device=model.device)
         self.fresh_head = self.compiled = False
-        asks = {"score"} if model.output is None else {"sample", "score"}
+        asks, self.cannot = {"sample", "score"}, dict[str, str]()
+        if model.output is None:
+            asks, self.cannot = {"score"}, {"sample": "It gives scores and no tokens (it is a preference model, say)"}
+        self.rewards = "score" in model.heads
         self.can = frozenset(asks | {"forward_backward", "step", "save", "load"})
 
     # Asking
@@ -51,7 +55,7 @@ class LocalEngine:
     ) -> list[Example]:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
         answer is shortened at a turn boundary (`codec.notes` counts it)."""
-        ids = [self.codec.prompt_ids(prompt, room=sampling.max_tokens) for prompt in prompts]
+        ids = [self._prompt_ids(number, prompt, sampling) for number, prompt in enumerate(prompts, 1)]
         # What is compiled is compiled for training; the sampler's shapes change at every step.
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             drawn = generate(
@@ -66,6 +70,12 @@ class LocalEngine:
             Example(prompt, tuple(self._answer(prompt, one, sampling) for one in samples), source=self.name)
             for prompt, samples in zip(prompts, drawn)
         ]
+
+    def _prompt_ids(self, number: int, prompt: Prompt, sampling: Sampling) -> list[int]:
+        try:
+            return self.codec.prompt_ids(prompt, room=sampling.max_tokens)
+        except UserError as problem:
+            raise UserError(f"prompt {number}: {problem}") from None
 
     def _answer(self, prompt: Prompt, one: Sampled, sampling: Sampling) -> Answer:
         text = self.codec.decode(one.ids, raw=isinstance(prompt, str))
@@ -132,7 +142,10 @@ class LocalEngine:
         return [(batch, objective, weight) for batch in packed for objective, weight in objectives]
 
     def forward_backward(self, work: Work) -> dict[str, Tensor]:
-        """Gradients of Σ weight · Σ_units loss / (units in the whole step). Returns metrics as means over the step."""
+        """Gradients of Σ weight · Σ_units loss / (units in the whole step). Returns metrics as means over the step.
+
+        Units are counted per objective: one that comes with several batches is one mean over all of them.
+        """
         units = {objective: 0 for _, objective, _ in work}
         for batch, objective, _ in work:
             units[objective] += batch.count(objective.unit)
@@ -153,26 +166,33 @@ class LocalEngine:
                 _add(sums, metrics)
             loss.backward()
             total = total + loss.detach()
-        return {"loss": total} | {name: value / count for name, (value, count) in sums.items()}
+        self._loss = self._loss + total
+        # A metric of nothing (the score of good answers where all were bad) has no mean.
+        return {"loss": total} | {
+            name: value / count for name, (value, count) in sums.items() if torch.is_tensor(count) or count
+        }
 
     def step(self, grad_norm: Tensor | None = None) -> dict[str, Any]:
         """Clip, move, clear. `grad_norm` from outside lets several engines be clipped together."""
         if self.optimiser is None:
             raise RuntimeError("prepare() comes before the first step")
         norm = self.optimiser.grad_norm() if grad_norm is None else grad_norm
-        if not torch.isfinite(norm):
-            raise UserError(self._blame())
+        if not torch.isfinite(norm.to(self._loss.device) + self._loss):  # an infinite loss may have a finite gradient
+            raise UserError(self._blame(self.optimiser.steps + 1))
         self._done.clear()
+        self._loss.zero_()
         return {"grad_norm": norm} | self.optimiser.step(norm)
 
-    def _blame(self) -> str:
+    def _blame(self, step: int) -> str:
         rows = [
             batch.ids[_group_of(batch, losses, unit)]
             for batch, losses in self._done
             for unit in (~torch.isfinite(losses)).nonzero()[:, 0].tolist()
         ]
-        named = ", ".join(dict.fromkeys(rows)) or "none of the losses: the gradient itself overflowed"
-        return f"the loss is not finite any more; examples concerned: {named}. Nothing was changed in this step."
+        named, what = list(dict.fromkeys(rows)), "the loss" if rows else "the gradient"
+        where = f" at {', '.join(named[:3])}" + (f" and {len(named) - 3} more" if named[3:] else "") if named else ""
+        remedy = "Lower optim.lr, or raise optim.warmup" if step > 1 else "Look at the data: nothing was learnt yet"
+        return f"step {step}: {what} is not finite{where}; nothing was changed in this step. {remedy}."
 
     def save(self, folder: Path) -> None:
         """Everything needed to go on exactly: weights that move, optimiser, random state."""

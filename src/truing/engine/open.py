@@ -114,9 +114,13 @@ def open_local(
         compile_layers(model)
     eoc_id = tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None
     positions = getattr(model.base.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
+    try:
+        codec = Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None))
+    except UserError as problem:
+        raise UserError(f"{parsed.name}: {problem}") from None
     engine = LocalEngine(
         model,
-        Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None)),
+        codec,
         name=spec,
         fingerprint=fingerprint([model_fingerprint(parsed), where.dtype]),
         layout=layout,

@@ -32,7 +32,7 @@ class LanguageModel(nn.Module):
         self.whole = False  # what is under the adapter is on no disk
 
     @property
-    def base(self) -> PreTrainedModel:
+    def base(self) -> Any:
         """The transformers model itself, without adapters around it."""
         return self.owner.get_base_model() if hasattr(self.owner, "get_base_model") else self.owner
 

@@ -1,9 +1,10 @@
-"""Model folders in: a causal LM, sequence classifier (preference model) or token classifier (critic) that transformers can
-load, with adapters on top. What is incomplete or not finite is refused. Only safetensors, no remote code.
+"""Model folders in: a causal LM, sequence classifier (preference model) or token classifier (critic) that transformers
+can load, with adapters on top. What is incomplete or not finite is refused. Only safetensors, no remote code.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def load_model(
     except Exception as error:  # as above
         raise UserError(f"{path}: no model could be loaded from it ({_in_short(error)})") from error
     _check_weights(owner, found, path)
+    owner.get_input_embeddings().padding_idx = None  # pad may be the end marker, which has to learn like any token
     layout, _ = layout_for(config) if layout == "auto" else (layout, "")
     if layout == "tree":
         owner.set_attn_implementation(NAME)
@@ -92,15 +94,16 @@ def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: floa
         lora_alpha=alpha if alpha is not None else 2 * rank,  # type: ignore[arg-type]
         lora_dropout=dropout,
         target_modules=list(targets) or "all-linear",  # peft leaves the output layer out
-        exclude_modules=["score"] if not targets and hasattr(model.owner, "score") else None,
-        task_type="CAUSAL_LM",
+        exclude_modules=None if targets else ["score", "classifier"],
+        task_type="CAUSAL_LM" if model.output else None,  # peft asks a causal LM to generate
     )
     modules = [name for name, _ in model.owner.named_modules()]
     for target in targets:  # peft is content with one that fits
         if not any(f".{name}".endswith(f".{target}") for name in modules):
             raise UserError(f"lora.targets: the model has no module {target}")
     try:
-        model.owner = get_peft_model(model.owner, config)
+        with warnings.catch_warnings(action="ignore"):  # between libraries, and nothing a user could do about
+            model.owner = get_peft_model(model.owner, config)
     except ValueError as error:
         raise UserError(f"lora.targets: {_in_short(error)}") from error
     _check_output_is_plain(model.owner, "lora.targets")
@@ -163,7 +166,8 @@ def _with_adapter(owner: Any, folder: str) -> Any:
 
     check_adapter(folder)
     try:
-        adapted = PeftModel.from_pretrained(owner, folder, is_trainable=True)
+        with warnings.catch_warnings(action="ignore"):  # as in add_lora
+            adapted = PeftModel.from_pretrained(owner, folder, is_trainable=True)
     except Exception as error:  # as above
         raise UserError(f"{folder}: this adapter cannot be put on this model ({_in_short(error)})") from error
     _check_output_is_plain(adapted, folder)
@@ -207,6 +211,8 @@ def _check_weights(model: nn.Module, found: Any, path: str) -> None:
 
 
 def _in_short(error: BaseException) -> str:
-    """The first sentence of what a library says, and no more than can be read at a glance."""
-    said = " ".join(str(error).split()).split(". ")[0].rstrip(".:") or type(error).__name__
-    return said if len(said) <= 200 else f"{said[:200]} …"
+    """What a library says, in as many of its sentences as can be read at a glance."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if len(said) > 200:
+        said = said[:200].rpartition(". ")[0] or f"{said[:200]} …"
+    return said.rstrip(".: ")

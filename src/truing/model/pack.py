@@ -45,7 +45,7 @@ def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
         group_of=torch.tensor([n for n, g in enumerate(groups) for _ in g.answers]),
         rank=torch.tensor([r for g in groups for r in (g.rank or [-1] * len(g.answers))]),
         groups=len(groups),
-        ids=[g.id for g in groups],
+        ids=[g.source or g.id for g in groups],
         per_token={k: torch.cat([t for g in groups for t in g.per_token[k]]) for k in _names(groups, "per_token")},
         per_answer={
             k: torch.tensor([x for g in groups for x in g.per_answer[k]]) for k in _names(groups, "per_answer")

@@ -98,6 +98,7 @@ class Codec:
             trained=[trained for _, trained in encoded],
             rank=example.ranks(),
             id=example.id,
+            source=example.source or "",
         )
         _carry_numbers(example, group)
         return group

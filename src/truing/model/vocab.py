@@ -81,7 +81,8 @@ def add_eoc(tokenizer: PreTrainedTokenizerBase) -> int:
 
 def add_pad(tokenizer: PreTrainedTokenizerBase) -> None:
     """A pad token that ends nothing: transformers looks for a score at the last token that is not padding."""
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+    pad = tokenizer.pad_token
+    if pad is None or pad == tokenizer.eos_token or pad in str(tokenizer.chat_template):  # where it may end a turn
         _add(tokenizer, PAD)
         tokenizer.pad_token = PAD
 

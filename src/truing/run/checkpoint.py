@@ -18,6 +18,7 @@ from pathlib import Path
 from truing.records import UserError
 
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save_checkpoint(folder: Path, step: int, fill: Callable[[Path], None]) -> Path:
@@ -116,12 +117,13 @@ def disk_full_is_said(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        named = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        full = named or os.strerror(errno.ENOSPC) in str(error) or _free(path) < 4096
-        if not full:
+        number, said = getattr(error, "errno", None), str(error)
+        why = next((os.strerror(code) for code in FULL if code == number or os.strerror(code) in said), "")
+        if not why and _free(path) >= 4096:
             raise
         raise UserError(
-            f"{path}: the disk is full, so this was not written (what was saved before is whole). "
+            f"{path}: the disk is full{f' ({why.lower()})' * bool(why)}, so this was not written "
+            "(what was saved before is whole). "
             "Free some space and repeat the command: it continues from the last checkpoint."
         ) from error
 

@@ -14,6 +14,7 @@ Repeating the command continues the run. The logs are cut back to the checkpoint
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -44,7 +45,7 @@ class Run:
         self._state = State(None)
         self._pending: list[dict[str, Any]] = []
         self._stopped: str | None = None
-        self._looping = False
+        self._looping = self._new = False
         self._progress: Progress | None = None
         self._tracker: Tracker | None = None
         self._logs = Logs(folder)
@@ -70,12 +71,14 @@ class Run:
         keep            checkpoints that stay
         log_every       rows of metrics that wait before they are written: reading a tensor's value waits for the device
         """
+        new = not (Path(folder) / name).exists()
         place = make_folder(Path(folder), name)
         with disk_full_is_said(place):
             lock = Lock(place)
         try:
             known, before = begin_or_check(place, recipe_yaml, recipe_hash, {"name": name, **(manifest or {})})
             run = cls(place, lock, known, save_every, max(keep, 1), max(log_every, 1))
+            run._new = new
             run._continue(before)
             if tensorboard and not run.finished:
                 run._tracker = Tracker(place / "tensorboard", run._logs.metrics.rows())
@@ -212,7 +215,8 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """The last checkpoint stays as it is; how the run ended is recorded, and it is finished if its loop ended."""
+        """The last checkpoint stays as it is; how the run ended is recorded, and it is finished if its loop ended.
+        A run refused before its first step was a mistake: its new folder goes away again."""
         try:
             if kind is None and not self._looping and not self.finished:
                 self._flush()
@@ -227,6 +231,8 @@ class Run:
                     self.event(what, error=f"{kind.__name__}: {error}".splitlines()[0])
         finally:
             self.close()
+        if self._new and self.step == 0 and kind and issubclass(kind, UserError):
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -15,6 +15,14 @@ from truing.settings import Watch
 from truing.watch.probes import PROBES, Look
 
 
+def check_probes(settings: Watch) -> None:
+    """Also where nothing is looked at: a name that means nothing is a mistake."""
+    for name in settings.probes:
+        if name not in PROBES:
+            near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, PROBES, 1))
+            raise UserError(f"watch.probes: there is no probe '{name}'{near} (there are {', '.join(PROBES)})")
+
+
 class Watcher:
     """Called once a step; looks every `settings.every` steps and returns metrics named watch/…
 
@@ -33,10 +41,6 @@ class Watcher:
         self.seconds = 0.0
         if not settings.every:
             return
-        for name in settings.probes:
-            if name not in PROBES:
-                near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, PROBES, 1))
-                raise UserError(f"watch.probes: there is no probe '{name}'{near} (there are {', '.join(PROBES)})")
         if settings.prompts:
             prompts = [example.prompt for example in read(settings.prompts)]
         distinct = list(dict.fromkeys(prompts))
