@@ -36,7 +36,7 @@ PROMPTS = [{"prompt": row["prompt"]} for row in PAIRS]
 ANSWERED = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in PAIRS]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 WEIGHT = "model.layers.0.mlp.up_proj.weight"
-QUICK = "--machine.dtype fp32 --machine.threads 1".split()
+QUICK = ["--machine.dtype", "fp32", "--machine.threads", "1"]
 TRAIN = ["--data.path", "pairs.jsonl", "--optim.batch", "2", *QUICK]
 ASK = ["--data.path", "prompts.jsonl", "--sampling.max_tokens", "8", *QUICK]
 

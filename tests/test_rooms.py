@@ -26,7 +26,7 @@ ROWS = [
     ["online"],
     ["pages"],
     ["claims"],
-    ["resolve", "cli", "arguments", "usage", "commands", "__main__", "__init__"],
+    ["resolve", "cli", "arguments", "usage", "commands", "api", "__main__", "__init__"],
 ]
 ONLY = {  # rooms that know less than all above them
     "stats": set(),

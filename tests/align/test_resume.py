@@ -24,7 +24,8 @@ from pathlib import Path
 import pytest
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-WORDS = "the a cat dog river stone blue warm slow small house light bread green window quiet".split()
+TEXT = "the a cat dog river stone blue warm slow small house light bread green window quiet"
+KEYS, ROLES = ("prompt", "chosen", "rejected"), ("user", "assistant", "assistant")
 TOUCHES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
 
 # 23 rows in steps of 4: epochs end inside a step and between two checkpoints, and the last step is smaller.
@@ -176,16 +177,13 @@ def lab(tmp_path_factory):
     home = tmp_path_factory.mktemp("laboratory")
     rng = random.Random(0)
     for name, count in (("pairs", 23), ("more", 5)):
-        rows = [{k: " ".join(rng.choices(WORDS, k=rng.randint(1, 9))) for k in KEYS} for _ in range(count)]
+        rows = [{k: " ".join(rng.choices(TEXT.split(), k=rng.randint(1, 9))) for k in KEYS} for _ in range(count)]
         talk = [{k: [{"role": r, "content": row[k]}] for k, r in zip(KEYS, ROLES)} for row in rows]
         (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in talk))
-    make_model(home / "model", make_tokenizer([" ".join(WORDS)], 300), hidden=32, layers=2, heads=2, context=128)
+    make_model(home / "model", make_tokenizer([TEXT], 300), hidden=32, layers=2, heads=2, context=128)
     lab = Laboratory(home)
     yield lab
     lab.close()
-
-
-KEYS, ROLES = ("prompt", "chosen", "rejected"), ("user", "assistant", "assistant")
 
 
 def deaths(few: int, many: int, *cases: str) -> list:
@@ -205,7 +203,7 @@ def test_killed_at_random_instants(lab, case, kills):
     while left > 0:
         number += 1
         name = f"{case}-instants-{kills}-{number}"
-        while (ended := lab(case, name, seconds=rng.uniform(0, 1.2 * whole.seconds) if left > 0 else 600)).killed:
+        while lab(case, name, seconds=rng.uniform(0, 1.2 * whole.seconds) if left > 0 else 600).killed:
             left -= 1
         assert lab.outcome(name) == expected
 

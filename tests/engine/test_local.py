@@ -215,7 +215,7 @@ def test_score_adds_up_what_the_model_says() -> None:
     ids = made.codec.prompt_ids("Hello")
     for answer, text in ((one, " you"), (two, "")):
         tail = [*made.codec.tokenizer(text)["input_ids"], 0]
-        logits = own(torch.tensor([ids + tail])).logits[0, len(ids) - 1 : -1]
+        logits = own(torch.tensor([ids + tail])).logits[0, len(ids) - 1 : -1].detach()
         expected = logits.log_softmax(-1).gather(1, torch.tensor(tail)[:, None])[:, 0]
         assert answer.tokens == len(tail) and answer.logp == pytest.approx(float(expected.sum()), abs=1e-4)
         assert answer.logps == pytest.approx(expected.tolist(), abs=1e-4)

@@ -40,10 +40,10 @@ def bestofn(settings: BestOfN) -> list[Example]:
     """Write and return one example per prompt: its n answers, best first, with rewards."""
     if settings.sampling.n < 2:
         raise UserError(f"sampling.n is {settings.sampling.n}: the best of n needs n of at least 2")
-    if not isinstance(settings.data.path, str):
+    data = settings.data
+    if not isinstance(data.path, str):
         raise UserError("data.path: give one file of prompts, not several.")
     check_target(settings.out)
-    data = settings.data
     format = None if data.format == "auto" else data.format
     prompts = [e.prompt for e in read(data.path, format=format, on_defect=data.on_defect, limit=data.limit)]
     policy, judge = (open_engine(spec, settings.machine) for spec in (settings.model, settings.judge))

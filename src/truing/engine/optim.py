@@ -104,6 +104,5 @@ class Optimiser:
             by_name[name][kind] = value
         for name, master in self.masters.items():
             if by_name[name]:
-                device = master.device
-                self.adam.state[master] = {k: v.to("cpu" if k == "step" else device) for k, v in by_name[name].items()}
+                self.adam.state[master] = {k: v.to(master.device) for k, v in by_name[name].items()}
         self.steps = json.loads((folder / STEPS).read_text())["steps"]
