@@ -50,6 +50,8 @@ class Options:
     """run only what has all these parts in its name, such as 6M-4k-dpo"""
     dtype: Literal["fp32", "bf16"] = "fp32"
     threads: int = os.cpu_count() or 1
+    full: bool = os.environ.get("FULL") == "1"
+    """1M and 30M as well"""
     levers: bool = True
     """also measure ours with each lever switched off"""
 
@@ -68,11 +70,11 @@ class Line:
 
 
 def main(options: Options) -> int:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     source, found = pairs()
     lines = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for size, vocab in shapes():
+        for size, vocab in shapes(options.full):
             tasks = [t for t in TASKS if all(part in f"{size}-{vocab // 1000}k-{t}" for part in options.only)]
             if not tasks:
                 continue
@@ -92,8 +94,8 @@ def main(options: Options) -> int:
     return int(any(line.errors for line in lines))
 
 
-def shapes() -> Iterator[tuple[str, int]]:
-    for size in ("1M", "6M", "30M") if os.environ.get("FULL") == "1" else ("6M",):
+def shapes(full: bool) -> Iterator[tuple[str, int]]:
+    for size in ("1M", "6M", "30M") if full else ("6M",):
         for vocab in STEPS:
             yield size, vocab
 
@@ -191,7 +193,7 @@ def levers(lines: list[Line]) -> Table:
 
 def write_page(tables: list[Table], source: str, options: Options) -> None:
     """Put the tables between the markers of the page; what stands around them stays."""
-    full = "FULL=1 " if os.environ.get("FULL") == "1" else ""
+    full = "FULL=1 " if options.full else ""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
     text = "\n\n".join(
         [
@@ -200,7 +202,9 @@ def write_page(tables: list[Table], source: str, options: Options) -> None:
             *map(markdown, tables),
         ]
     )
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else f"# Measurements\n\n## Training\n\n{BEGIN}\n{END}\n"
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Measurements\n"
+    if BEGIN not in page:
+        page += f"\n## Training\n\n{BEGIN}\n{END}\n"
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
     partial = PAGE.with_suffix(".partial")

@@ -213,7 +213,7 @@ def test_killed_before_a_file_operation(lab, case, kills):
     """The dangerous moments are between two changes to the folder: any of them, with certainty, not by luck."""
     whole, expected = lab.undisturbed(case)
     for touch in random.Random(case).sample(range(1, whole.touches + 1), kills):
-        name = f"{case}-touch-{touch}"
+        name = f"{case}-touch-{kills}-{touch}"
         assert lab(case, name, touch=touch).killed
         assert not lab(case, name).killed
         assert lab.outcome(name) == expected, f"killed before file operation {touch} of {whole.touches}"

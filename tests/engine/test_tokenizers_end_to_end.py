@@ -122,7 +122,11 @@ def test_every_verb_runs(shape: Callable[[], PreTrainedTokenizerFast], examples:
         assert answer.ids and score.logps == pytest.approx(answer.logps, abs=1e-4)
     truing.offline(sft.model, examples, method="dpo", **common)  # refuses itself unless it starts at ln 2
     judge = truing.pm(base, examples, **common)  # the same
-    assert all(torch.isfinite(torch.tensor(s.reward)) for row in truing.load(judge.model).score(examples) for s in row)
+    assert all(
+        torch.isfinite(torch.tensor(s.reward))
+        for row in truing.load(judge.model, Machine(**FP32)).score(examples)
+        for s in row
+    )
 
 
 @pytest.mark.parametrize("read", ["eoc", "end"])

@@ -287,9 +287,15 @@ def test_verdict_of_released_sizes(config: PreTrainedConfig, fresh_verdicts: Non
     ],
     ids=lambda value: getattr(value, "model_type", ""),
 )
-def test_what_a_tree_cannot_do_is_done_in_rows(config: PreTrainedConfig, why: str, fresh_verdicts: None) -> None:
+def test_what_a_tree_cannot_do_is_done_in_rows_and_said_once(
+    config: PreTrainedConfig, why: str, fresh_verdicts: None, caplog: pytest.LogCaptureFixture
+) -> None:
     verdict, said = layout_for(config)
+    assert layout_for(config) == (verdict, said)
     assert verdict == "rows" and why in said
+    assert [record.message for record in caplog.records if record.name.startswith("truing")] == [
+        f"{said}; its prompts are computed again for every answer (layout rows)"
+    ]
 
 
 def test_an_output_layer_that_is_not_understood_is_refused(

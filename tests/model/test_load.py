@@ -359,6 +359,23 @@ def test_a_broken_folder_is_refused_in_one_sentence(defect: str, tmp_path: Path)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("wish", "given"), [("auto", "rows"), ("rows", "rows"), ("tree", None)])
+def test_a_tree_is_refused_where_the_architecture_cannot(wish: str, given: str | None, tmp_path: Path) -> None:
+    save(ready("falcon"), tmp_path)
+    if given:
+        assert load_model(str(tmp_path), layout=wish)[1] == given
+        return
+    with pytest.raises(UserError, match="falcon cannot attend over a tree"):
+        load_model(str(tmp_path), layout=wish)
+
+
+def test_rows_can_be_asked_for(tmp_path: Path) -> None:
+    save(ready("llama"), tmp_path)
+    model, kind = load_model(str(tmp_path), layout="rows")
+    assert kind == "rows" and model.base.config._attn_implementation == "sdpa"
+    same(signal(model, "logps", kind="rows"), signal(ready("llama"), "logps"))
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such model folder"):
         load_model(str(tmp_path / "nothing"))

@@ -75,6 +75,8 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None) -> Run
 
 def cache_reference(engine: LocalEngine, groups: Sequence[Group], folder: Path) -> Cache:
     """ln π_ref of every trained token, from the model as it is before the first step (never again after it)."""
+    for draft in folder.rglob(".*.writing"):  # of a process that was killed: the run is ours alone
+        draft.unlink()
     cache = Cache(folder, {"model": engine.fingerprint, "codec": engine.codec.hash, "what": "logps"})
 
     def compute(positions: list[int]) -> list[dict]:

@@ -7,6 +7,7 @@ random weights) computes the same groups as a tree and as rows. Only if the numb
 from __future__ import annotations
 
 import copy
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,7 @@ from truing.model.lm import LanguageModel
 from truing.model.pack import pack
 from truing.records import UserError
 
+LOGGER = logging.getLogger(__name__)
 TOLERANCE = 1e-4  # a wrong mask is off by 0.1 and more, rounding by 1e-6
 VOCABULARY = 96
 HEADS, WINDOW = 4, 16
@@ -41,11 +43,13 @@ _verdicts: dict[str, tuple[str, str]] = {}
 
 
 def layout_for(config: PretrainedConfig) -> tuple[str, str]:
-    """("tree" or "rows", why) for this architecture."""
+    """("tree" or "rows", why) for this architecture. That a prompt will be computed for each answer is said once."""
     config = config.get_text_config()
     key = config.to_json_string()
     if key not in _verdicts:
         _verdicts[key] = _try(config)
+        if _verdicts[key][0] == "rows":
+            LOGGER.warning("%s; its prompts are computed again for every answer (layout rows)", _verdicts[key][1])
     return _verdicts[key]
 
 

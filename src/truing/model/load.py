@@ -72,7 +72,10 @@ def load_model(
         raise UserError(f"{path}: no model could be loaded from it ({_in_short(error)})") from error
     _check_weights(owner, found, path)
     owner.get_input_embeddings().padding_idx = None  # pad may be the end marker, which has to learn like any token
-    layout, _ = layout_for(config) if layout == "auto" else (layout, "")
+    verdict, why = layout_for(config)
+    if layout == "tree" and verdict == "rows":
+        raise UserError(f"machine.layout is tree, but {why}; leave it at auto")
+    layout = verdict if layout == "auto" else layout
     if layout == "tree":
         owner.set_attn_implementation(NAME)
     heads = _heads_beside(path, dtype)
