@@ -10,7 +10,13 @@ import pytest
 import torch
 from tiny import END, tiny, tiny_tokenizer
 from tokenizers import AddedToken, processors
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 import truing
 from truing.model.vocab import EOC
@@ -199,3 +205,19 @@ def test_a_preference_model_of_learned_positions_uses_all_of_them_and_no_more(li
     run = truing.pm(str(tmp_path / "base"), examples, run={"folder": str(tmp_path / "runs")}, machine=FP32)
     groups, _ = truing.load(run.model, Machine(**FP32)).encode(examples)
     assert max(len(g.prompt) + max(map(len, g.answers)) for g in groups) == limit
+
+
+def test_longrope_stays_within_its_original_length(tmp_path: Path) -> None:
+    """One longer sequence would change the rotary positions, and so the numbers, of all others in its batch."""
+    tokenizer = tiny_tokenizer()
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 6, "long_factor": [3.0] * 6}
+    sizes = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4}
+    limits = {"max_position_embeddings": 512, "original_max_position_embeddings": 128}
+    tokens = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": 0}
+    config = Phi3Config(vocab_size=len(tokenizer), rope_parameters=rope, **sizes, **limits, **tokens)
+    Phi3ForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    engine = truing.load(str(tmp_path), Machine(**FP32))
+    short, long = Example("Hi", (Answer("there"),)), Example("x" * 200, (Answer("y" * 20),))
+    alone, beside = engine.score([short])[0][0], engine.score([short, long])[0][0]
+    assert beside.logps == pytest.approx(alone.logps, abs=1e-5)

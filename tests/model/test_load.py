@@ -340,7 +340,10 @@ DEFECTS = {
     "inf": (lambda f: edit_weights(f, one_inf), r"norm\.weight are not finite"),
     "missing_weight": (lambda f: edit_weights(f, lambda w: w.pop("lm_head.weight")), "lm_head.weight are missing"),
     "no_weights": (lambda f: (f / "model.safetensors").unlink(), "no model could be loaded"),
-    "half_a_file": (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:5000]), ""),
+    "half_a_file": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:5000]),
+        "no model could be loaded",
+    ),
     "no_config": (lambda f: (f / "config.json").unlink(), "config.json is missing"),
     "broken_config": (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
     "unknown_type": (lambda f: edit_config(f, model_type="nonsense"), "nonsense"),

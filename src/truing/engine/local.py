@@ -26,7 +26,6 @@ from truing.settings import Optim
 
 Work = Sequence[tuple[Batch, Objective, float]]
 PER_ANSWER = ("scores",)
-PER_TOKEN = ("logps", "entropy", "values", "logps_at", "hidden", "dist")
 
 
 class LocalEngine:

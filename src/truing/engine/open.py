@@ -77,10 +77,8 @@ def open_local(
     import torch
 
     from truing.engine.local import LocalEngine
-    from truing.model.lm import compile_layers, new_head
-    from truing.model.load import add_lora, check_vocabulary, grow_embeddings, load_model, load_tokenizer, merge
-    from truing.model.text import Codec, add_eoc
-    from truing.model.vocab import EOC, add_pad
+    from truing.model.lm import compile_layers
+    from truing.model.load import add_lora, check_vocabulary, load_model, load_tokenizer, merge
 
     parsed = ModelSpec.parse(spec)
     where = probed or place(machine)
@@ -100,24 +98,14 @@ def open_local(
     check_vocabulary(model, tokenizer, parsed.name)
     fresh = head is not None and head not in set(model.heads)
     if head is not None and fresh:
-        if head == "score":
-            add_pad(tokenizer)
-            if eoc:
-                add_eoc(tokenizer)
-            grow_embeddings(model, len(tokenizer))
-        model.heads[head] = new_head(model)
+        _put_head(model, tokenizer, head, eoc)
     if lora and lora.rank:
         torch.manual_seed(seed)
         merge(model)
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
     if machine.compile:
         compile_layers(model)
-    eoc_id = tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None
-    positions = getattr(model.base.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
-    try:
-        codec = Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None))
-    except UserError as problem:
-        raise UserError(f"{parsed.name}: {problem}") from None
+    codec, eoc_id = _codec(model, tokenizer, max_tokens, parsed.name)
     engine = LocalEngine(
         model,
         codec,
@@ -128,6 +116,40 @@ def open_local(
     )
     engine.fresh_head, engine.compiled = fresh, machine.compile
     return engine
+
+
+def _put_head(model: Any, tokenizer: Any, head: str, eoc: bool) -> None:
+    from truing.model.lm import new_head
+    from truing.model.load import grow_embeddings
+    from truing.model.vocab import add_eoc, add_pad
+
+    if head == "score":
+        add_pad(tokenizer)
+        if eoc:
+            add_eoc(tokenizer)
+        grow_embeddings(model, len(tokenizer))
+    model.heads[head] = new_head(model)
+
+
+def _codec(model: Any, tokenizer: Any, max_tokens: int | None, name: str) -> tuple[Any, int | None]:
+    """Text to tokens for this model, with room for the end-of-context token where a score is read at one."""
+    from truing.model.text import Codec
+    from truing.model.vocab import EOC
+
+    eoc_id = tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None
+    positions = _positions(model.base.config.get_text_config())
+    try:
+        return Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None)), eoc_id
+    except UserError as problem:
+        raise UserError(f"{name}: {problem}") from None
+
+
+def _positions(config: Any) -> int:
+    """The longest sequence. One beyond its original length makes longrope turn every token of the batch differently:
+    the numbers of an answer would depend on its neighbours."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    original = rope.get("original_max_position_embeddings") if rope.get("rope_type") == "longrope" else None
+    return original or getattr(config, "max_position_embeddings", None) or UNBOUNDED
 
 
 def model_fingerprint(spec: ModelSpec) -> str:

@@ -27,6 +27,7 @@ from truing.model.lm import LanguageModel
 from truing.records import UserError
 
 HEADS, ADAPTER = "heads.safetensors", "adapter_config.json"
+HEAD_NAMES = ("score", "classifier")
 TOKENIZERS = ("*token*", "vocab*", "*.model")
 KINDS = {  # ending of the architecture's name → (class that loads it, our name for its head)
     "ForSequenceClassification": (AutoModelForSequenceClassification, "score"),
@@ -97,7 +98,7 @@ def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: floa
         lora_alpha=alpha if alpha is not None else 2 * rank,  # type: ignore[arg-type]
         lora_dropout=dropout,
         target_modules=list(targets) or "all-linear",  # peft leaves the output layer out
-        exclude_modules=None if targets else ["score", "classifier"],
+        exclude_modules=None if targets else [n for n in HEAD_NAMES if hasattr(model.owner, n)] or None,
         task_type="CAUSAL_LM" if model.output else None,  # peft asks a causal LM to generate
     )
     modules = [name for name, _ in model.owner.named_modules()]
@@ -158,7 +159,7 @@ def _heads_beside(path: str, dtype: torch.dtype) -> dict[str, nn.Linear]:
 
 def head_of(owner: nn.Module, path: str) -> nn.Linear:
     """The classifier's head, whatever its family calls it."""
-    head = getattr(owner, "score", None) or getattr(owner, "classifier", None)
+    head = next((getattr(owner, name) for name in HEAD_NAMES if hasattr(owner, name)), None)
     if not isinstance(head, nn.Linear) or head.out_features != 1:
         raise UserError(f"{path}: a classifier of several labels is no model of one number (a score, a value)")
     return head
