@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "truing"
+SHORT = 1024  # tokens: scores of heads × SHORT² are kept for the backward pass
 
 
 def visible(span: Sequence[int], positions: Tensor, window: int | None) -> Tensor:
@@ -51,7 +52,8 @@ class Tree:
         return self._masks[window, dtype]
 
     def _mask(self, i: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        if len(self.spans[i]) == 3 and (window is None or window >= self.lengths[i]):
+        unmasked = len(self.spans[i]) == 3 and (window is None or window >= self.lengths[i])
+        if unmasked and not written_out(self.positions[i], dtype):
             return None
         allowed = visible(self.spans[i], self.positions[i], window)
         return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
@@ -82,9 +84,9 @@ def tree_attention(
             raise NotImplementedError(f"attention over a tree knows no {name}")
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
-    scale, dropout = kwargs.get("scaling"), kwargs.get("dropout", 0.0)
+    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
     pieces = [
-        F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale)
+        _attend(q, k, v, mask, scale)
         for q, k, v, mask in zip(
             query.split(tree.lengths, dim=2),
             key.split(tree.lengths, dim=2),
@@ -93,6 +95,19 @@ def tree_attention(
         )
     ]
     return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """One group, [1, heads, L, d]."""
+    if mask is None or not written_out(query[0, 0, :, 0], query.dtype):
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scale)
+    scores = torch.baddbmm(mask.expand(query.shape[1], *mask.shape), query[0], key[0].transpose(1, 2), alpha=scale)
+    return torch.bmm(scores.softmax(-1), value[0])[None]
+
+
+def written_out(places: Tensor, dtype: torch.dtype) -> bool:
+    """Short sequences in half precision on a CPU, where torch's fused kernel takes twice as long backward."""
+    return dtype == torch.bfloat16 and places.device.type == "cpu" and len(places) <= SHORT
 
 
 AttentionInterface.register(NAME, tree_attention)

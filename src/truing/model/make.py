@@ -37,7 +37,7 @@ class Shape(TypedDict):
 SIZES: dict[str, Shape] = {
     "0.1M": Shape(hidden=64, layers=2, heads=2),
     "1M": Shape(hidden=128, layers=5, heads=4),
-    "6M": Shape(hidden=320, layers=5, heads=5),
+    "6M": Shape(hidden=320, layers=5, heads=4),
     "30M": Shape(hidden=640, layers=6, heads=10),
 }
 
