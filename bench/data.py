@@ -21,7 +21,7 @@ from truing.model.make import SIZES, make_model, make_tokenizer
 
 HH = Path(__file__).resolve().parents[2] / "shared" / "data" / "hh"
 ASSISTANT, HUMAN = "\n\nAssistant:", "\n\nHuman:"
-WARMUP = 2  # steps that are run but not timed
+WARMUP = 1  # steps that are run but not timed
 LONGEST = 1024  # tokens of prompt and answer: where TRL cuts by default. Few rows are longer, and those are left out
 
 
