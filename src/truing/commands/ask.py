@@ -55,7 +55,7 @@ def sample(settings: Sample) -> list[Example]:
     """Write one example per prompt with its answers, tokens and log-probabilities."""
     check_target(settings.out)
     prompts = [example.prompt for example in _examples(settings.data)]
-    engine = open_engine(settings.model, settings.machine)
+    engine = open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
     require(engine, "sample")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -75,7 +75,7 @@ def score(settings: Score) -> list[Example]:
     """Write the examples with a reward (or log-probability) for every answer, and say how often the order is right."""
     check_target(settings.out)
     examples = _examples(settings.data)
-    engine = open_engine(settings.model, settings.machine)
+    engine = open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
     require(engine, "score")
     scored = []
     for example, scores in zip(examples, engine.score(examples)):
@@ -141,6 +141,8 @@ def printable(text: str) -> str:
 
 
 def _examples(data: Data) -> list[Example]:
+    if data.weights is not None:
+        raise UserError("data.weights: shares are for training; here every example is used once.")
     paths = [data.path] if isinstance(data.path, str) else list(data.path)
     format = None if data.format == "auto" else data.format
     sets = [read(path, format=format, on_defect=data.on_defect, limit=data.limit) for path in paths]

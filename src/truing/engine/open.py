@@ -42,11 +42,12 @@ def place(machine: Machine, probed: Mapping[str, Any] | None = None) -> Place:
     return Place(device, machine.dtype, int(machine.threads))
 
 
-def open_engine(spec: str, machine: Machine | None = None) -> Asking:
-    """Anything that can be asked: a local folder, a hub model, an endpoint, a scripted model."""
+def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | None = None) -> Asking:
+    """Anything that can be asked: a local folder, a hub model, an endpoint, a scripted model. `max_tokens` is for local
+    weights, which see what is cut off; endpoints know their own limits."""
     parsed = ModelSpec.parse(spec)
     if parsed.kind not in ("api", "scripted"):
-        return open_local(spec, machine or Machine())
+        return open_local(spec, machine or Machine(), max_tokens=max_tokens)
     if parsed.modifiers:
         raise UserError(f"model '{spec}': nothing can be put on top of {parsed.base} so far")
     if parsed.kind == "api":
@@ -153,7 +154,7 @@ def _positions(config: Any) -> int:
 
 
 def model_fingerprint(spec: ModelSpec) -> str:
-    """Hash of weights, configuration, tokenizer and template; of name and revision for a hub model."""
+    """Hash of weights, configuration, tokenizer and template; of name and commit for a hub model."""
     from truing.model.load import check_adapter, check_folder
 
     adapters = [m.folder for m in spec.modifiers if isinstance(m, Adapter)]
@@ -161,8 +162,18 @@ def model_fingerprint(spec: ModelSpec) -> str:
         check_folder(spec.name)
     for folder in adapters:
         check_adapter(folder)
-    parts = [_folder_hash(Path(spec.name)) if spec.kind == "folder" else f"{spec.name}@{spec.revision}"]
+    parts = [_folder_hash(Path(spec.name)) if spec.kind == "folder" else _on_hub(spec)]
     return fingerprint(parts + [_folder_hash(Path(folder)) for folder in adapters])
+
+
+def _on_hub(spec: ModelSpec) -> str:
+    """Name and commit: a branch moves, and what was computed with the old weights must not be taken for the new."""
+    from transformers.utils.hub import cached_file
+
+    from truing.model.load import load_config
+
+    load_config(spec.name, spec.revision)  # says what is wrong if there is no such model
+    return f"{spec.name}@{Path(str(cached_file(spec.name, 'config.json', revision=spec.revision))).parent.name}"
 
 
 def _folder_hash(folder: Path) -> str:

@@ -46,6 +46,13 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
         raise UserError(f"{path}: no tokenizer could be loaded from it ({_in_short(error)})") from error
 
 
+def load_config(path: str, revision: str | None = None) -> Any:
+    try:
+        return AutoConfig.from_pretrained(path, revision=revision)
+    except Exception as error:  # as above
+        raise UserError(f"{path}: no model could be loaded from it ({_in_short(error)})") from error
+
+
 def load_model(
     path: str,
     *,
@@ -57,8 +64,8 @@ def load_model(
 ) -> tuple[LanguageModel, str]:
     """The model with the heads it was saved with, in eval mode, and the layout it is packed in."""
     check_folder(path)
+    config = load_config(path, revision)
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision)
         kind = (config.architectures or [""])[0]
         loader, head = next((v for k, v in KINDS.items() if kind.endswith(k)), (AutoModelForCausalLM, None))
         owner, found = loader.from_pretrained(
