@@ -189,6 +189,13 @@ def test_a_preference_model_with_a_second_head_keeps_both(tmp_path: Path) -> Non
         same(signal(ours, name), signal(model, name))
 
 
+def test_others_may_read_all_files_or_none(tmp_path: Path) -> None:
+    model = ready()
+    model.heads["score"], model.heads["value"] = new_head(model), new_head(model)
+    save_model(model, tiny_tokenizer(), tmp_path, None)
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
+
+
 def test_half_precision_is_kept(tmp_path: Path) -> None:
     save(ready("llama", head="score"), tmp_path / "full")
     model, _ = load_model(str(tmp_path / "full"), dtype=torch.bfloat16)
