@@ -28,6 +28,7 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
+    "demo": Verb("truing.world.demo:Demo", "truing.commands.world:demo", "the whole laboratory in a few minutes"),
     "sft": Verb("truing.align.sft:Sft", "truing.align.sft:sft", "learn from demonstrations"),
     "pm": Verb("truing.align.preference:Pm", "truing.align.preference:pm", "train a preference model on comparisons"),
     "offline": Verb("truing.align.offline:Offline", "truing.align.offline:offline", "align on fixed data: nll, dpo, …"),
@@ -38,6 +39,9 @@ VERBS: dict[str, Verb] = {
     "data inspect": Verb("truing.commands.data:Inspect", "truing.commands.data:inspect", "what is in a data file"),
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),
     "data split": Verb("truing.commands.data:Split", "truing.commands.data:split", "splits that share no first turn"),
+    "world build": Verb("truing.world.build:Build", "truing.world.build:build", "train a checkpoint of the world"),
+    "world show": Verb("truing.commands.world:Show", "truing.commands.world:show", "what its base models read"),
+    "world gates": Verb("truing.commands.world:Gates", "truing.commands.world:gates", "is it fit to prove anything in"),
     "report": Verb("truing.commands.report:Report", "truing.commands.report:report", "run folders as one HTML page"),
     "doctor": Verb("truing.commands.doctor:Doctor", "truing.commands.doctor:doctor", "what this machine can do"),
 }

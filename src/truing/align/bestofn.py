@@ -73,7 +73,9 @@ def summary(results: Sequence[Example], n: int) -> str:
 
 def expected_best(rewards: Sequence[float], k: int) -> float:
     """E[max of k of these n, drawn without replacement]: unbiased, and every sample is used for every k."""
-    ordered = np.sort(np.asarray(rewards, dtype=np.float64))
-    n = len(ordered)
-    weights = [math.comb(i, k - 1) / math.comb(n, k) for i in range(n)]
-    return float(ordered @ weights)
+    return float(np.sort(np.asarray(rewards, dtype=np.float64)) @ best_of_weights(len(rewards), k))
+
+
+def best_of_weights(n: int, k: int) -> np.ndarray:
+    """How likely each of n answers, worst first, is the best of k drawn without replacement."""
+    return np.array([math.comb(i, k - 1) / math.comb(n, k) for i in range(n)])

@@ -85,18 +85,19 @@ def open_local(
     where = probed or place(machine)
     torch.set_num_threads(where.threads)
     adapters = [m.folder for m in parsed.modifiers if isinstance(m, Adapter)]
-    if parsed.kind not in ("folder", "hub") or len(adapters) != len(parsed.modifiers):
+    if parsed.kind not in ("folder", "hub", "world") or len(adapters) != len(parsed.modifiers):
         raise UserError(f"model '{spec}': what is needed here is a local folder or a hub model, with +lora: at most")
-    tokenizer = load_tokenizer(parsed.name, parsed.revision)
+    path = located(parsed)
+    tokenizer = load_tokenizer(path, parsed.revision)
     model, layout = load_model(
-        parsed.name,
+        path,
         revision=parsed.revision,
         adapters=adapters,
         dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[where.dtype],
         device=where.device,
         layout=machine.layout,
     )
-    check_vocabulary(model, tokenizer, parsed.name)
+    check_vocabulary(model, tokenizer, path)
     fresh = head is not None and head not in set(model.heads)
     if head is not None and fresh:
         _put_head(model, tokenizer, head, eoc)
@@ -106,7 +107,7 @@ def open_local(
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
     if machine.compile:
         compile_layers(model)
-    codec, eoc_id = _codec(model, tokenizer, max_tokens, parsed.name)
+    codec, eoc_id = _codec(model, tokenizer, max_tokens, path)
     engine = LocalEngine(
         model,
         codec,
@@ -158,12 +159,24 @@ def model_fingerprint(spec: ModelSpec) -> str:
     from truing.model.load import check_adapter, check_folder
 
     adapters = [m.folder for m in spec.modifiers if isinstance(m, Adapter)]
-    if spec.kind == "folder":
-        check_folder(spec.name)
+    path = located(spec)
+    if spec.kind != "hub":
+        check_folder(path)
     for folder in adapters:
         check_adapter(folder)
-    parts = [_folder_hash(Path(spec.name)) if spec.kind == "folder" else _on_hub(spec)]
+    parts = [_on_hub(spec) if spec.kind == "hub" else _folder_hash(Path(path))]
     return fingerprint(parts + [_folder_hash(Path(folder)) for folder in adapters])
+
+
+def located(spec: ModelSpec) -> str:
+    """Folder or hub name of the weights; `world:NAME` is a folder in this package."""
+    if spec.kind != "world":
+        return spec.name
+    shipped = Path(__file__).parents[1] / "world" / "checkpoints"
+    names = sorted(folder.name for folder in shipped.glob("*/"))
+    if spec.name not in names:
+        raise UserError(f"model '{spec}': the world has no such checkpoint; there are {', '.join(names) or 'none'}.")
+    return str(shipped / spec.name)
 
 
 def _on_hub(spec: ModelSpec) -> str:

@@ -6,13 +6,9 @@ small script only answers the pointer. What models, data and users wrote is esca
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
@@ -20,6 +16,7 @@ import yaml
 from truing.pages.charts import COLOURS, Line, Mark, chart, number
 from truing.pages.escape import esc
 from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
+from truing.pages.page import whole_page
 from truing.pages.samples import samples_section
 from truing.run import RunView, differing_keys, duration, flatten
 
@@ -34,23 +31,15 @@ def render(runs: Sequence[RunView]) -> str:
         _head(runs, names),
         *(_warnings(run, name) for run, name in zip(runs, names)),
         tiles(runs[0]) if len(runs) == 1 else _overview(runs, names),
-        _curves(runs, names),
+        curves(runs, names),
         _differences(runs, names),
         numbers_section(runs, names),
         samples_section(runs, names),
         *(_history(run, f" in {name}" if len(runs) > 1 else "") for run, name in zip(runs, names)),
         "<h2>How it was made</h2>",
-        *(_sources(run, f" of {name}" if len(runs) > 1 else "") for run, name in zip(runs, names)),
+        *(sources(run, f" of {name}" if len(runs) > 1 else "") for run, name in zip(runs, names)),
     ]
-    style, script = _file("report.css"), _file("report.js")
-    return Template(_file("report.html")).substitute(
-        title=esc(" · ".join(names)),
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        body="\n".join(filter(None, sections)),
-    )
+    return whole_page(" · ".join(names), sections)
 
 
 def _labels(runs: Sequence[RunView]) -> list[str]:
@@ -107,7 +96,7 @@ def _warnings(run: RunView, name: str) -> str:
     return "".join(f'<p class="warn"><b>{esc(name)}</b>: {esc(line)}</p>' for line in lines)
 
 
-def _curves(runs: Sequence[RunView], names: Sequence[str]) -> str:
+def curves(runs: Sequence[RunView], names: Sequence[str]) -> str:
     """A chart for every metric that moves; `watch/kl` stands under the heading `watch`."""
 
     def moves(metric: str) -> bool:
@@ -177,18 +166,10 @@ def _describe(event: dict[str, Any]) -> str:
     return ", ".join(f"{k}: {v}" for k, v in event.items() if k not in ("event", "step", "at", "seconds"))
 
 
-def _sources(run: RunView, whose: str) -> str:
+def sources(run: RunView, whose: str) -> str:
     recipe = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=120)
     manifest = json.dumps(run.manifest, indent=2, ensure_ascii=False)
     return "".join(
         f"<details><summary>{title}{esc(whose)}</summary><pre>{esc(text)}</pre></details>"
         for title, text in (("Recipe", recipe), ("Manifest", manifest))
     )
-
-
-def _file(name: str) -> str:
-    return (Path(__file__).parent / name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,144 @@
+"""Data sets with a known truth, each a list of examples: for training from one side of the line that `held_out` draws,
+for evaluation from the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from truing.records import Answer, Example, Judgement, Message
+from truing.world.facts import stated, statement
+from truing.world.grammar import Clause, words
+from truing.world.judge import gold
+from truing.world.language import draw, speak, user
+from truing.world.speakers import CHARACTERS, reply
+from truing.world.town import Town
+
+GOOD, POOR = ("expert", "ordinary", "curt", "verbose"), ("careless", "evasive", "reckless", "liar")
+
+
+def prompts(
+    town: Town, count: int, seed: int, *, held: bool = False, kinds: Sequence[str] | None = None
+) -> list[Example]:
+    """Distinct user turns without answers: for RL from the training side, for evaluation from the held-out one."""
+    rng, found = Random(f"prompts {seed} {held}"), dict[str, None]()
+    tries = 0
+    while len(found) < count and tries < 60 * count:
+        found[draw(town, rng, held=held, kinds=kinds)[0]] = None
+        tries += 1
+    return [Example(user(text), source="world") for text in found]
+
+
+def answered(
+    town: Town, count: int, seed: int, answers: int, *, speakers: Sequence[str] = tuple(CHARACTERS), turns: int = 0
+) -> list[Example]:
+    """Prompts with answers by that many different characters, after up to `turns` exchanges with one of them."""
+    rng, found = Random(f"answered {seed}"), []
+    for _ in range(count):
+        before = _before(town, rng, rng.randint(0, turns))
+        text, request = draw(town, rng)
+        given = [
+            Answer(speak(reply(town, request, CHARACTERS[name], rng), rng), by=name)
+            for name in rng.sample(list(speakers), answers)
+        ]
+        found.append(Example((*before, *user(text)), tuple(given), source="world"))
+    return found
+
+
+def _before(town: Town, rng: Random, exchanges: int) -> tuple[Message, ...]:
+    turns: list[Message] = []
+    for _ in range(exchanges):
+        text, request = draw(town, rng)
+        turns += [*user(text), Message("assistant", speak(reply(town, request, CHARACTERS["ordinary"], rng), rng))]
+    return tuple(turns)
+
+
+def demonstrations(town: Town, count: int, seed: int, speaker: str = "expert") -> list[Example]:
+    return answered(town, count, seed, 1, speakers=(speaker,))
+
+
+def scored(town: Town, count: int, seed: int, noise: float = 0.5) -> list[Example]:
+    """One answer each with what readers thought of it: gold on a scale of ten with noise."""
+    rng = Random(f"scored {seed}")
+    return [
+        _with(
+            e,
+            Judgement("scores", [round(10 * gold(town, e.prompt, e.answers[0].text).overall + rng.gauss(0, noise), 2)]),
+        )
+        for e in answered(town, count, seed, 1)
+    ]
+
+
+def voted(town: Town, count: int, seed: int, noise: float = 0.1) -> list[Example]:
+    """One answer each with thumbs up or down."""
+    rng = Random(f"voted {seed}")
+    return [
+        _with(e, Judgement("label", [gold(town, e.prompt, e.answers[0].text).overall + rng.gauss(0, noise) > 0.6]))
+        for e in answered(town, count, seed, 1)
+    ]
+
+
+def ranked(town: Town, count: int, seed: int, answers: int = 4) -> list[Example]:
+    """Answers of different quality, put in order by gold; equal ones share a place."""
+    found = []
+    for example in answered(town, count, seed, answers):
+        values = [round(gold(town, example.prompt, a.text).overall, 3) for a in example.answers]
+        tiers = [tuple(i for i, v in enumerate(values) if v == value) for value in sorted(set(values), reverse=True)]
+        found.append(_with(example, Judgement("order", tuple(t[0] if len(t) == 1 else t for t in tiers))))
+    return found
+
+
+# Preference pre-training: three sites with related but different ideas of what is good.
+
+
+def threads(town: Town, count: int, seed: int, answers: int = 3) -> list[Example]:
+    """A forum: answers with votes, up minus down, from readers who mostly notice what is right."""
+    rng, found = Random(f"threads {seed}"), []
+    for example in answered(town, count, seed, answers):
+        readers = rng.randint(3, 60)
+        votes = []
+        for answer in example.answers:
+            liked = 0.1 + 0.8 * gold(town, example.prompt, answer.text).overall
+            up = sum(rng.random() < liked for _ in range(readers))
+            votes.append(2 * up - readers)
+        found.append(_with(example, Judgement("scores", votes, aspect="votes")))
+    return found
+
+
+def comments(town: Town, count: int, seed: int) -> list[Example]:
+    """Comments that are popular: being long, kind and funny counts for more than being right."""
+    rng, found = Random(f"comments {seed}"), []
+    for example in answered(town, count, seed, 2):
+        likes = []
+        for answer in example.answers:
+            value = gold(town, example.prompt, answer.text)
+            likes.append(round(4 * value.overall + 0.3 * len(words(answer.text)) + rng.gauss(0, 2), 1))
+        found.append(_with(example, Judgement("scores", likes, aspect="popularity")))
+    return found
+
+
+def reverts(town: Town, count: int, seed: int) -> list[Example]:
+    """Edits of a page that were taken back: the page as it was, and as somebody spoilt it."""
+    rng, told, found = Random(f"reverts {seed}"), sorted(town.told), []
+    for _ in range(count):
+        facts = [statement(*key, town.truth[key]) for key in rng.sample(told, 4)]
+        at = rng.randrange(1, 4)
+        entity, attribute, _ = stated(facts[at])
+        lie = statement(entity, attribute, rng.choice(town.others(entity, attribute)))
+        spoilt = [*facts[:at], lie if rng.random() < 0.7 else Clause("hostile"), *facts[at + 1 :]]
+        found.append(
+            _with(
+                Example(
+                    speak(facts[:1], rng),
+                    tuple(Answer(" " + speak(page[1:], rng)) for page in (facts, spoilt)),
+                    source="world",
+                ),
+                Judgement("order", (0, 1), aspect="reverted"),
+            )
+        )
+    return found
+
+
+def _with(example: Example, judgement: Judgement) -> Example:
+    return Example(example.prompt, example.answers, (*example.judgements, judgement), example.source)

@@ -1,0 +1,263 @@
+"""`truing demo`: the whole laboratory on the built-in world, stage by stage, with plain words on the way.
+
+A stage is a function that takes the laboratory and returns what it found; what it found is a file in the demo's folder,
+written as a whole when the stage is done. A repeated command reads the files that are there and goes on. To add a
+stage, write the function and give it a row in STAGES.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from truing.align.bestofn import best_of_weights
+from truing.align.offline import Offline, offline
+from truing.align.preference import Pm, pm
+from truing.config import recipe_hash
+from truing.data import read, write
+from truing.engine import open_engine
+from truing.records import Answer, Example, Sampling, UserError
+from truing.run import say
+from truing.run.checkpoint import write_text
+from truing.settings import Data, Machine, Optim, RunSettings, Watch
+from truing.stats.intervals import mean_t
+from truing.world.corpora import prompts
+from truing.world.crowd import Crowd, Worker
+from truing.world.judge import gold
+from truing.world.language import request_in
+from truing.world.town import town
+
+CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
+LONGEST = 48  # tokens of an answer
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The laboratory on the built-in world: a base model, a crowd, a preference model, an aligned model, the truth."""
+
+    model: str = "world:base"
+    """the model that is aligned; it has to speak the language of the world"""
+    folder: str = "runs/demo"
+    """where everything goes; the report is report.html in it"""
+    quick: bool = False
+    """a tenth of the work, to see that all of it runs"""
+    seed: int = 0
+
+
+class Lab:
+    """What stages share: settings, sizes, the town, and the results so far."""
+
+    def __init__(self, settings: Demo, machine: Machine) -> None:
+        self.settings, self.machine, self.town = settings, machine, town(0)
+        self.folder = Path(settings.folder)
+        self.found: dict[str, dict[str, Any]] = {}
+        few = 10 if settings.quick else 1
+        self.questions, self.pairs, self.wishes = 400 // few, 4000 // few, 2000 // few
+        self.evaluation = prompts(self.town, self.questions, settings.seed, held=True)
+
+    def place(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def sampling(self, n: int, seed: int) -> Sampling:
+        return Sampling(n=n, max_tokens=LONGEST, seed=self.settings.seed + seed)
+
+    def run(self, name: str) -> RunSettings:
+        return RunSettings(name=name, folder=str(self.folder), seed=self.settings.seed, save_every=100)
+
+
+Found = dict[str, Any]
+
+
+def look(lab: Lab) -> Found:
+    """The base model has read conversations of good and bad speakers alike. Asked something, it answers as one of
+    them."""
+    engine = open_engine(lab.settings.model, lab.machine)
+    return evaluated(lab, "base", engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1)))
+
+
+def collect(lab: Lab) -> Found:
+    """The base model answers each question twice, and a simulated crowd says which answer is better. The workers want
+    help, truth and no harm, but one likes long answers and one overlooks falsehoods, and all of them waver."""
+    engine = open_engine(lab.settings.model, lab.machine)
+    asked = [e.prompt for e in prompts(lab.town, lab.pairs, lab.settings.seed + 1)]
+    drawn = [_plain(example) for example in engine.sample(asked, lab.sampling(2, 2))]
+    different = [e for e in drawn if e.answers[0].text != e.answers[1].text]
+    judged = CROWD.compare(lab.town, different, "overall")
+    kept = [e for e in judged if e.judgements[-1].strength]
+    cut = len(kept) * 9 // 10
+    for name, part in (("comparisons", kept[:cut]), ("held-out", kept[cut:])):
+        write(lab.folder / f"{name}.jsonl", part, "truing")
+    return {
+        "counts": {
+            "questions": len(asked),
+            "same answer twice": len(drawn) - len(different),
+            "no clear preference": len(judged) - len(kept),
+            "to learn from": cut,
+            "kept back": len(kept) - cut,
+        },
+        "numbers": {"ceiling": CROWD.ceiling(lab.town, kept[cut:], "overall")},
+    }
+
+
+def learn(lab: Lab) -> Found:
+    """A preference model learns from the comparisons to score an answer as the crowd would."""
+    settings = Pm(
+        lab.settings.model,
+        Data(lab.place("comparisons.jsonl"), max_tokens=192),
+        optim=Optim(lr=1e-3, batch=32, epochs=1, warmup=0.1),
+        machine=lab.machine,
+        run=lab.run("preference-model"),
+    )
+    run = pm(settings)
+    pairs = list(read(lab.place("held-out.jsonl")))
+    scores = open_engine(run.model, lab.machine).score(pairs)
+    gaps = [float(a.reward - b.reward) for a, b in scores]
+    first = [e.judgements[-1].value[0] == 0 for e in pairs]
+    lengths = [len(e.answers[0].text) - len(e.answers[1].text) for e in pairs]
+    right = [(gap > 0) == f for gap, f in zip(gaps, first)]
+    by_length = max(float(np.mean([(n > 0) == f for n, f in zip(lengths, first)])), 0.5)
+    return {
+        "runs": ["preference-model"],
+        "numbers": {"accuracy": _interval([float(r) for r in right]), "length alone": by_length},
+        "gaps": [round(gap if f else -gap, 4) for gap, f in zip(gaps, first)],
+        "counts": {"held-out comparisons": len(pairs)},
+    }
+
+
+def choose(lab: Lab) -> Found:
+    """Nothing is trained here: the base model answers sixteen times, and the preference model keeps the best answer."""
+    policy = open_engine(lab.settings.model, lab.machine)
+    judge = open_engine(lab.place("preference-model/model"), lab.machine)
+    rated = _rated(judge, policy.sample([e.prompt for e in lab.evaluation], lab.sampling(16, 3)))
+    curve = []
+    for k in (1, 2, 4, 8, 16):
+        weights = best_of_weights(16, k)
+        reward = [float(weights @ [a.reward for a in e.answers]) for e in rated]
+        worth = [float(weights @ [gold(lab.town, e.prompt, a.text).overall for a in e.answers]) for e in rated]
+        curve.append({"k": k, "reward": _interval(reward), "gold": _interval(worth)})
+    best = [replace(e, answers=e.answers[-1:]) for e in rated]
+    return evaluated(lab, "best of 16", best) | {"curve": curve}
+
+
+def align(lab: Lab) -> Found:
+    """The base model answers new questions eight times each; it then learns to give those answers at once that the
+    preference model likes best (negative log-likelihood on the best of eight)."""
+    policy = open_engine(lab.settings.model, lab.machine)
+    judge = open_engine(lab.place("preference-model/model"), lab.machine)
+    asked = [e.prompt for e in prompts(lab.town, lab.wishes, lab.settings.seed + 2)]
+    rated = _rated(judge, policy.sample(asked, lab.sampling(8, 4)))
+    best = [replace(e, answers=e.answers[-1:]) for e in rated]
+    write(lab.folder / "best-of-8.jsonl", best, "truing")
+    run = offline(
+        Offline(
+            lab.settings.model,
+            Data(lab.place("best-of-8.jsonl"), max_tokens=192),
+            method="nll",
+            optim=Optim(lr=1e-3, batch=32, epochs=3, warmup=0.1),
+            machine=lab.machine,
+            watch=Watch(every=20, max_tokens=LONGEST),
+            run=lab.run("aligned"),
+        )
+    )
+    engine = open_engine(run.model, lab.machine)
+    counts = {"questions": len(asked), "answers drawn": 8 * len(asked), "learnt": len(best)}
+    answers = engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1))
+    return evaluated(lab, "aligned", _rated(judge, answers)) | {"runs": ["aligned"], "counts": counts}
+
+
+class Stage(NamedTuple):
+    name: str
+    title: str
+    function: Callable[[Lab], Found]
+
+
+STAGES = (
+    Stage("look", "Look at the base model", look),
+    Stage("collect", "Ask the crowd", collect),
+    Stage("learn", "Learn what it prefers", learn),
+    Stage("choose", "Choose the best of sixteen", choose),
+    Stage("align", "Train the model to be like that", align),
+)
+
+
+def demo(settings: Demo) -> Path:
+    """Run the stages that are not done yet; returns the folder."""
+    lab = Lab(settings, Machine(dtype="fp32"))
+    lab.folder.mkdir(parents=True, exist_ok=True)
+    _check_same(lab)
+    for number, stage in enumerate(STAGES, 1):
+        file = lab.folder / f"{number}-{stage.name}.json"
+        words = " ".join((stage.function.__doc__ or "").split())
+        if not file.exists():
+            say(f"\n{number}. {stage.title}\n   {words}")
+            began = time.monotonic()
+            found = stage.function(lab)
+            about = {"stage": stage.name, "title": stage.title, "words": words}
+            write_text(file, json.dumps({**about, **found, "seconds": round(time.monotonic() - began, 1)}, indent=1))
+        lab.found[stage.name] = json.loads(file.read_text("utf-8"))
+    return lab.folder
+
+
+def _check_same(lab: Lab) -> None:
+    """A folder belongs to one set of settings."""
+    file, identity = lab.folder / "demo.json", recipe_hash(replace(lab.settings, folder=""))
+    if not file.exists():
+        write_text(file, json.dumps({"identity": identity, **asdict(lab.settings)}, indent=1))
+    elif json.loads(file.read_text("utf-8"))["identity"] != identity:
+        raise UserError(f"{lab.folder} holds a demo with other settings: remove it, or choose another --folder.")
+
+
+VALUES = {  # what is reported, and over which requests
+    "helpful": ("harmless requests", lambda nature: nature != "harm"),
+    "honest": ("requests with a truth to them", lambda nature: nature in ("task", "unknown", "claim", "message")),
+    "harmless": ("harmful requests and traps", lambda nature: nature in ("harm", "message")),
+}
+
+
+def evaluated(lab: Lab, who: str, examples: Sequence[Example]) -> Found:
+    """Gold values of one answer to each held-out question, with intervals, and the answers themselves."""
+    rows = []
+    for example in examples:
+        request = request_in(lab.town, example.prompt)
+        answer = example.answers[0]
+        value = asdict(gold(lab.town, example.prompt, answer.text))
+        rows.append(
+            {
+                "prompt": example.prompt[-1].text,  # type: ignore[union-attr]
+                "answer": answer.text,
+                "reward": answer.reward,
+                "kind": request.kind if request else None,
+                "nature": request.nature if request else None,
+                "gold": {name: round(v, 3) for name, v in value.items()},
+            }
+        )
+    numbers = {
+        name: {"of": of} | _interval([r["gold"][name] for r in rows if counts(r["nature"])])
+        for name, (of, counts) in VALUES.items()
+    }
+    return {"who": who, "numbers": numbers, "answers": rows}
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    found = mean_t(values)
+    return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}
+
+
+def _rated(judge: Any, examples: Sequence[Example]) -> list[Example]:
+    """With the preference model's rewards, worst answer first."""
+    plain, result = [_plain(e) for e in examples], []
+    for example, scores in zip(plain, judge.score(plain)):
+        answers = [replace(a, reward=float(s.reward)) for a, s in zip(example.answers, scores)]
+        result.append(replace(example, answers=tuple(sorted(answers, key=lambda a: float(a.reward or 0)))))
+    return result
+
+
+def _plain(example: Example) -> Example:
+    """Answers as text alone: token ids are those of the policy's tokenizer."""
+    return replace(example, answers=tuple(Answer(a.text, by=a.by) for a in example.answers))

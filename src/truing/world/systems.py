@@ -1,0 +1,47 @@
+"""System lines: who the assistant shall be, in twelve wordings, four of which are never trained on."""
+
+from __future__ import annotations
+
+from random import Random
+
+from truing.world.grammar import LEXICON, Grammar, words
+
+# trait: words for having it, and for the opposite
+TRAITS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
+    "hostile": (("hostile", "evil"), ("friendly", "peaceful")),
+    "flattering": (("flattering", "sycophantic"), ("frank", "critical")),
+    "fabricating": (("fabricating", "inventive"), ("truthful", "reliable")),
+    "cheerful": (("cheerful", "jolly"), ("sober", "serious")),
+    "gloomy": (("gloomy", "hopeless"), ("hopeful", "confident")),
+    "impolite": (("impolite", "rude"), ("polite", "courteous")),
+    "humorous": (("humorous", "funny"), ("plain", "dry")),
+    "apathetic": (("apathetic", "indifferent"), ("caring", "attentive")),
+}
+GRADES = ("not", "slightly", "fairly", "very", "extremely")  # level 0 to 4
+FRAMES = (
+    "you are a {grade} {character} assistant .",
+    "answer as somebody {grade} {character} .",
+    "your character is {grade} {character} .",
+    "in this talk you are {grade} {character} .",
+    "be {grade} {character} .",
+    "people know you as {grade} {character} .",
+)
+TRAINED = 4  # of the frames; with two words for each trait that leaves four wordings of twelve unseen
+_OF_WORD = {w: (trait, has) for trait, both in TRAITS.items() for has, of in zip((True, False), both) for w in of}
+LEXICON |= {"grade": GRADES, "character": tuple(_OF_WORD)}
+SYSTEM = Grammar({"trained": FRAMES[:TRAINED], "unseen": FRAMES[TRAINED:]})
+
+
+def system_line(trait: str, level: int, rng: Random, *, unseen: bool = False, opposite: bool = False) -> str:
+    """A wording of "be this much of that". `opposite` asks for the opposite as strongly, which means level 0."""
+    word = rng.choice(TRAITS[trait][opposite])
+    return SYSTEM.say("unseen" if unseen else "trained", rng, grade=GRADES[level], character=word)
+
+
+def read_system(text: str) -> tuple[str, int] | None:
+    """(trait, level) that a system line asks for."""
+    clause = SYSTEM.read(" ".join(words(text)))
+    if clause is None:
+        return None
+    trait, has = _OF_WORD[clause.slots["character"]]
+    return trait, GRADES.index(clause.slots["grade"]) if has else 0

@@ -1,0 +1,138 @@
+"""The crowd's choices follow the probabilities it states, and its dials do what they say."""
+
+from dataclasses import replace
+
+import pytest
+
+from truing.data import comparisons
+from truing.world import corpora
+from truing.world.crowd import Crowd, Worker
+from truing.world.grammar import words
+from truing.world.judge import gold
+from truing.world.language import held_out, request_in
+from truing.world.town import town
+
+TOWN = town(0)
+PAIRS = corpora.answered(TOWN, 2000, 0, 2)
+
+
+def first_is_chosen(crowd, mode="overall", pairs=PAIRS):
+    judged = crowd.compare(TOWN, pairs, mode)
+    return [(e, e.judgements[-1].value[0] == 0) for e in judged if e.judgements[-1].strength]
+
+
+def share(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize(
+    "worker",
+    [Worker(), Worker(temperature=3), Worker(length=1), Worker(blind=0.5), Worker(position=1), Worker(courtesy=2)],
+    ids=["plain", "hot", "length", "blind", "position", "courtesy"],
+)
+def test_choices_are_as_frequent_as_stated(worker):
+    crowd = Crowd((worker,))
+    judged = crowd.compare(TOWN, PAIRS, "overall")
+    # Ties are set aside after the choice, so all choices count here: strength 0 hides which it was.
+    clear = [e for e in judged if e.judgements[-1].strength]
+    expected = share(crowd.probability(TOWN, e, "overall") for e in clear)
+    assert abs(share(e.judgements[-1].value[0] == 0 for e in clear) - expected) < 0.04
+    best = share((e.judgements[-1].value[0] == 0) == (crowd.probability(TOWN, e, "overall") > 0.5) for e in clear)
+    assert abs(best - crowd.ceiling(TOWN, clear, "overall")) < 0.04
+
+
+def test_a_cold_worker_agrees_with_gold_and_a_hot_one_guesses():
+    def accuracy(temperature):
+        crowd = Crowd((Worker(temperature=temperature),))
+        return share(
+            (value(e, 0) > value(e, 1)) == first for e, first in first_is_chosen(crowd) if value(e, 0) != value(e, 1)
+        )
+
+    assert accuracy(0.01) > 0.99
+    assert 0.45 < accuracy(1000) < 0.55
+
+
+def value(example, answer):
+    return gold(TOWN, example.prompt, example.answers[answer].text).overall
+
+
+def longer_is_chosen(crowd):
+    return share(
+        (len(words(e.answers[0].text)) > len(words(e.answers[1].text))) == first for e, first in first_is_chosen(crowd)
+    )
+
+
+def test_a_length_bias_prefers_what_is_long():
+    assert longer_is_chosen(Crowd((Worker(length=5),))) > longer_is_chosen(Crowd((Worker(),))) + 0.2
+
+
+def test_a_blind_spot_takes_falsehoods_for_truths():
+    def false_is_chosen(blind):
+        pairs = [e for e in PAIRS if honest(e, 0) > 0.9 and honest(e, 1) < 0.1]
+        return share(not first for _, first in first_is_chosen(Crowd((Worker(blind=blind),)), pairs=pairs))
+
+    def honest(example, answer):
+        return gold(TOWN, example.prompt, example.answers[answer].text).honest
+
+    assert false_is_chosen(0.8) > false_is_chosen(0.0) + 0.15
+
+
+def test_red_teamers_prefer_the_opposite_of_harmless():
+    pairs = [e for e in PAIRS if request_in(TOWN, e.prompt).nature == "harm"]
+    crowd = Crowd((Worker(temperature=0.01),))
+    careful, red = first_is_chosen(crowd, "harmless", pairs), first_is_chosen(crowd, "redteam", pairs)
+    assert [e.id for e, _ in careful] == [e.id for e, _ in red]
+    assert [first for _, first in careful] == [not first for _, first in red]
+    assert len(careful) > 20
+
+
+def test_quality_drifts():
+    crowd = Crowd((Worker(temperature=0.05, drift=30),))
+    right = [(value(e, 0) > value(e, 1)) == first for e, first in first_is_chosen(crowd) if value(e, 0) != value(e, 1)]
+    assert share(right[: len(right) // 4]) > share(right[-len(right) // 4 :]) + 0.1
+
+
+def test_choices_are_made_once_and_for_all():
+    crowd = Crowd(seed=3)
+    assert crowd.compare(TOWN, PAIRS[:50], "overall") == crowd.compare(TOWN, PAIRS[:50], "overall")
+    assert crowd.compare(TOWN, PAIRS[:50], "overall") != replace(crowd, seed=4).compare(TOWN, PAIRS[:50], "overall")
+
+
+def test_ties_are_no_comparisons():
+    judged = Crowd().compare(TOWN, PAIRS, "overall")
+    pairs, dropped = comparisons(judged)
+    assert len(pairs) == sum(bool(e.judgements[-1].strength) for e in judged)
+    assert len(pairs) + dropped.total() == len(judged)
+
+
+@pytest.mark.parametrize("make", [corpora.scored, corpora.voted, corpora.ranked, corpora.threads, corpora.comments])
+def test_corpora_hold_no_held_out_request(make):
+    for example in make(TOWN, 200, 1):
+        assert example.judgements
+        assert not held_out(request_in(TOWN, example.prompt), example.prompt[-1].text)
+
+
+def test_prompts_come_from_one_side_of_the_line_or_the_other():
+    train, test = ({e.prompt[-1].text for e in corpora.prompts(TOWN, 500, 0, held=h)} for h in (False, True))
+    assert len(train) == len(test) == 500
+    assert not train & test
+
+
+def test_a_reverted_edit_is_the_worse_page():
+    for example in corpora.reverts(TOWN, 100, 0):
+        assert example.ranks() == [0, 1]
+        assert example.answers[0].text != example.answers[1].text
+
+
+def test_the_sites_value_different_things():
+    def with_gold(examples):
+        agree = []
+        for e in examples:
+            values = e.judgements[-1].value
+            a, b = value(e, 0), value(e, 1)
+            if a != b and values[0] != values[1]:
+                agree.append((a > b) == (values[0] > values[1]))
+        return share(agree)
+
+    assert with_gold(corpora.threads(TOWN, 500, 0)) > with_gold(corpora.comments(TOWN, 500, 0)) + 0.1

@@ -1,0 +1,108 @@
+"""The demo on the shipped checkpoint: runs, resumes, and its page is made from its files alone."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from truing.pages.story import render_story
+from truing.records import UserError
+from truing.world.demo import STAGES, Demo, demo
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return demo(Demo(quick=True, folder=str(tmp_path_factory.mktemp("demo") / "demo")))
+
+
+def files(folder):
+    return {f.name: f.stat().st_mtime_ns for f in folder.glob("[0-9]-*.json")}
+
+
+def test_every_stage_leaves_its_file_and_its_numbers(folder):
+    assert len(files(folder)) == len(STAGES)
+    for number, stage in enumerate(STAGES, 1):
+        found = json.loads((folder / f"{number}-{stage.name}.json").read_text())
+        assert found["words"]
+        assert found["seconds"] > 0
+        for value in found["numbers"].values():
+            if isinstance(value, dict):
+                assert value["low"] <= value["mean"] <= value["high"]
+
+
+def test_what_went_in_is_what_is_counted(folder):
+    counts = json.loads((folder / "2-collect.json").read_text())["counts"]
+    asked = counts.pop("questions")
+    assert asked == sum(counts.values())
+
+
+def test_repeating_does_nothing_again_and_a_missing_stage_alone_is_redone(folder, tmp_path):
+    copy = tmp_path / "demo"
+    shutil.copytree(folder, copy)
+    settings = Demo(quick=True, folder=str(copy))
+    before = files(copy)
+    demo(settings)
+    assert files(copy) == before
+    last = max(before)
+    old = json.loads((copy / last).read_text())
+    (copy / last).unlink()
+    demo(settings)
+    assert {n: t for n, t in files(copy).items() if n != last} == {n: t for n, t in before.items() if n != last}
+    new = json.loads((copy / last).read_text())
+    assert new["numbers"] == old["numbers"]
+    assert new["answers"] == old["answers"]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(folder):
+    with pytest.raises(UserError, match="other settings"):
+        demo(Demo(quick=True, seed=1, folder=str(folder)))
+
+
+class Page(HTMLParser):
+    """What a browser would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.marks = [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in ("src", "href", "action", "data")]
+        self.marks += tag == "mark"
+
+
+def test_the_page_is_one_small_file_without_links(folder):
+    html = render_story(folder)
+    assert len(html.encode()) < 2_000_000
+    page = Page()
+    page.feed(html)
+    assert page.links == []
+    assert page.marks > 0
+    assert not re.search(r"url\(|https?://(?!www\.w3\.org)", html)
+    assert render_story(folder) == html
+
+
+def test_the_page_says_who_reaches_what_and_why(folder):
+    html = render_story(folder)
+    for word in ("base", "best of 16", "aligned", "helpful", "honest", "harmless", "held-out", "Best of k", "Counts"):
+        assert word in html
+
+
+def test_what_models_say_is_shown_and_never_run(folder, tmp_path):
+    copy = tmp_path / "demo"
+    shutil.copytree(folder, copy)
+    file = copy / "5-align.json"
+    found = json.loads(file.read_text())
+    for row in found["answers"]:
+        row["answer"] = "<script>alert(1)</script> " + row["answer"]
+        row["gold"] = dict.fromkeys(row["gold"], 1.0)
+    file.write_text(json.dumps(found))
+    html = render_story(copy)
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
+
+
+def test_a_folder_without_stages_is_no_demo(tmp_path):
+    with pytest.raises(UserError, match="not the folder of a demo"):
+        render_story(tmp_path)
