@@ -18,7 +18,7 @@ from truing.world.corpora import answered, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import documents
 from truing.world.judge import Reading, coherence, read, trait_score
-from truing.world.language import KIND, draw, held_out, speak, understand, user
+from truing.world.language import KIND, draw, held_out, request_in, speak, understand, user
 from truing.world.speakers import persona, reply
 from truing.world.systems import TRAITS, system_line
 from truing.world.town import Town
@@ -89,7 +89,7 @@ def of_model(town: Town, engine: Asking, seed: int) -> Iterator[Gate]:
     for kind in KIND.values():
         if kind.skill:
             asked = [e.prompt for e in prompts(town, 120, seed, held=True, kinds=[kind.name])]
-            asked = [p for p in asked if _request(town, p).nature not in ("unknown", "harm")]
+            asked = [p for p in asked if _nature(town, p) not in ("unknown", "harm")]
             right = [read(town, e.prompt, e.answers[0].text).verdict.solved > 0.6 for e in engine.sample(asked, greedy)]
             yield Gate(f"{kind.skill}: right answers", float(np.mean(right)), ACCURACY[kind.skill])
     drawn = engine.sample([e.prompt for e in prompts(town, 300, seed, held=True)], chance)
@@ -167,8 +167,9 @@ def _is(reading: Reading, kind: str) -> bool:
     return kind in reading.forms
 
 
-def _request(town: Town, prompt: Prompt):  # type: ignore[no-untyped-def]
-    return understand(town, prompt[-1].text)  # type: ignore[union-attr]
+def _nature(town: Town, prompt: Prompt) -> str | None:
+    request = request_in(town, prompt)
+    return request.nature if request else None
 
 
 def _each(examples: Sequence[Example]) -> Iterator[tuple[Prompt, str]]:
