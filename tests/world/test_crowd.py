@@ -34,7 +34,6 @@ def share(values):
 def test_choices_are_as_frequent_as_stated(worker):
     crowd = Crowd((worker,))
     judged = crowd.compare(TOWN, PAIRS, "overall")
-    # Ties are set aside after the choice, so all choices count here: strength 0 hides which it was.
     clear = [e for e in judged if e.judgements[-1].strength]
     expected = share(crowd.probability(TOWN, e, "overall") for e in clear)
     assert abs(share(e.judgements[-1].value[0] == 0 for e in clear) - expected) < 0.04
@@ -75,7 +74,7 @@ def test_a_blind_spot_takes_falsehoods_for_truths():
     def honest(example, answer):
         return gold(TOWN, example.prompt, example.answers[answer].text).honest
 
-    assert false_is_chosen(0.8) > false_is_chosen(0.0) + 0.15
+    assert false_is_chosen(0.8) > false_is_chosen(0.0) + 0.1
 
 
 def test_red_teamers_prefer_the_opposite_of_harmless():

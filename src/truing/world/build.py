@@ -151,7 +151,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=CONTEXT,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    # Decoders put a space before every word; the template has it too, so that an answer is read back without it.
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("{{ message.content }}", " {{ message.content }}")
     return tokenizer
 
 

@@ -83,15 +83,17 @@ class Crowd:
         return judged
 
     def probability(self, town: Town, example: Example, mode: Mode) -> float:
-        """That the first answer is preferred, over all workers, what they overlook, and both ways to show the pair."""
-        total = 0.0
+        """That the first answer is preferred, given that the choice is clear: over all workers, what they overlook, and
+        both ways to show the pair. One half where nobody finds it clear."""
+        total = clear = 0.0
         for worker in self.workers:
             for fooled in product((False, True), repeat=2):
                 share = math.prod(worker.blind if f else 1 - worker.blind for f in fooled)
-                if share:
-                    delta = _delta(town, worker, example, mode, fooled)
+                delta = _delta(town, worker, example, mode, fooled) if share else 0.0
+                if abs(delta) > LEVELS[0]:
                     total += share * sum(_preference(worker, delta, shown, 0.5) for shown in (1, -1)) / 2
-        return total / len(self.workers)
+                    clear += share
+        return total / clear if clear else 0.5
 
     def ceiling(self, town: Town, examples: Sequence[Example], mode: Mode) -> float:
         """E[max(p, 1 − p)]: how often even the best prediction agrees with a fresh choice."""

@@ -117,7 +117,7 @@ def learn(lab: Lab) -> Found:
     run = pm(settings)
     pairs = list(read(lab.place("held-out.jsonl")))
     scores = open_engine(run.model, lab.machine).score(pairs)
-    gaps = [float(a.reward - b.reward) for a, b in scores]
+    gaps = [float(a.reward or 0) - float(b.reward or 0) for a, b in scores]
     first = [e.judgements[-1].value[0] == 0 for e in pairs]
     lengths = [len(e.answers[0].text) - len(e.answers[1].text) for e in pairs]
     right = [(gap > 0) == f for gap, f in zip(gaps, first)]
@@ -222,7 +222,7 @@ VALUES = {  # what is reported, and over which requests
 
 def evaluated(lab: Lab, who: str, examples: Sequence[Example]) -> Found:
     """Gold values of one answer to each held-out question, with intervals, and the answers themselves."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for example in examples:
         request = request_in(lab.town, example.prompt)
         answer = example.answers[0]
