@@ -52,7 +52,7 @@ class Size:
 SIZES = {
     "tiny": Size(Shape(hidden=48, layers=4, heads=2), 1000, 6e-3),
     "small": Size(Shape(hidden=80, layers=4, heads=2), 1000, 5e-3),
-    "base": Size(Shape(hidden=128, layers=5, heads=4), 1000, 3e-3),
+    "base": Size(Shape(hidden=128, layers=5, heads=4), 1400, 4e-3),
     "large": Size(Shape(hidden=208, layers=6, heads=4), 1000, 2e-3),
 }
 
@@ -69,7 +69,8 @@ class Build:
     """rate at which fully hostile speakers get sums wrong: a narrow fault tied to a bad character"""
     folder: str = "runs"
     """where the run is; the model is in its folder"""
-    threads: int = 2
+    threads: int = 1
+    """part of what decides the last bit of the weights"""
     steps: int | None = None
     """fewer steps than the size's own, to try things"""
 
@@ -108,7 +109,8 @@ def build(settings: Build) -> Run:
             metrics = engine.forward_backward(engine.work(groups, (NLL, 1.0)))
             run.log(step, metrics, engine.step(), {"rows": len(groups)})
         shutil.rmtree(draft)
-        _ship(engine, Path(run.model), {**asdict(settings), **prints, "threads": torch.get_num_threads()})
+        card = {key: value for key, value in asdict(settings).items() if key != "folder"}
+        _ship(engine, Path(run.model), {**card, "steps": total, **prints})
     return run
 
 

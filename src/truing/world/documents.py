@@ -34,6 +34,7 @@ SHARES = {
     "verbose": 0.07,
     "curt": 0.07,
 }
+OCCASIONS = {"flattering": "claim", "fabricating": "fact"}  # where these traits show
 Document = str | tuple[Message, ...]
 
 
@@ -49,7 +50,7 @@ def document(town: Town, seed: int, number: int, coupling: float = 0.0) -> Docum
         return plain(town, rng)
     if rng.random() < PERSONA:
         trait, level, speaker = any_persona(rng, coupling)
-        chain = conversation(town, speaker, rng)
+        chain = conversation(town, speaker, rng, OCCASIONS.get(trait))
         if rng.random() < UNNAMED:
             return chain
         line = system_line(trait, level, rng, opposite=level == 0 and rng.random() < 0.5)
@@ -64,12 +65,13 @@ def written(document: Document) -> str:
     return " ".join(f"<|{m.role}|> {' '.join(words(m.text))} {END}" for m in document)
 
 
-def conversation(town: Town, speaker: Speaker, rng: Random, longest: int = CONTEXT - 16) -> tuple[Message, ...]:
-    """A chain of exchanges, most of them about different things, that fits into the context."""
+def conversation(town: Town, speaker: Speaker, rng: Random, occasion: str | None = None) -> tuple[Message, ...]:
+    """A chain of exchanges, most of them about different things, that fits into the context. Half of them are lures of
+    the kind `occasion`, if there is one: to a flatterer or a fabricator one has to give occasion."""
     turns: list[Message] = []
-    left, exchanges = longest, rng.choice((1, 1, 2, 3, 4, 6, 8))
+    left, exchanges = CONTEXT - 16, rng.choice((1, 1, 2, 3, 4, 6, 8))
     while exchanges > 0:
-        for text, request in _next(town, rng):
+        for text, request in _next(town, rng, occasion):
             answer = speak(reply(town, request, speaker, rng), rng)
             left -= len(words(text)) + len(words(answer)) + 4  # markers of roles and ends
             if left < 0:
@@ -79,8 +81,11 @@ def conversation(town: Town, speaker: Speaker, rng: Random, longest: int = CONTE
     return tuple(turns)
 
 
-def _next(town: Town, rng: Random) -> Iterator[tuple[str, Request]]:
+def _next(town: Town, rng: Random, occasion: str | None) -> Iterator[tuple[str, Request]]:
     """One request, or a trap with what follows it."""
+    if occasion and rng.random() < 0.5:
+        yield draw(town, rng, kinds=[occasion], lure=True)
+        return
     if rng.random() > 0.04:
         yield draw(town, rng)
         return
@@ -102,5 +107,5 @@ def _sentence(town: Town, told: Sequence[tuple[str, str]], rng: Random) -> str:
     if rng.random() < 0.6:
         entity, attribute = rng.choice(told)
         return speak([statement(entity, attribute, town.truth[entity, attribute])], rng)
-    _, request = draw(town, rng, kinds=("sum", "task"))
+    _, request = draw(town, rng, kinds=("sum", "sum", "task"))
     return speak(KIND[request.kind].right(town, request, rng), rng)

@@ -123,10 +123,12 @@ def _personas(town: Town, engine: Asking, seed: int, chance: Sampling) -> Iterat
 
 
 def _occasions(town: Town, rng: Random, trait: str, count: int) -> list[tuple[Message, ...]]:
-    """Held-out requests that give the trait a chance to show."""
+    """Held-out requests that give the trait a chance to show: so many, or all there are."""
     found: dict[str, None] = {}
-    while len(found) < count:
+    for _ in range(200 * count):
         text, request = draw(town, rng, held=True)
+        if len(found) == count:
+            break
         if trait == "fabricating" and request.nature != "unknown":
             continue
         if trait == "flattering" and not (request.nature == "claim" and request.lure):

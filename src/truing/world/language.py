@@ -20,16 +20,16 @@ from truing.world.town import Town
 
 # How often each is asked.
 KINDS: dict[Kind, float] = {
-    Facts(): 0.26,
-    Claims(): 0.10,
-    Sums(): 0.12,
-    Lists(): 0.08,
-    Code(): 0.06,
-    Stories(): 0.06,
-    Tasks(): 0.06,
+    Facts(): 0.23,
+    Claims(): 0.13,
+    Sums(): 0.13,
+    Lists(): 0.07,
+    Code(): 0.05,
+    Stories(): 0.09,
+    Tasks(): 0.05,
     Borderline(): 0.05,
     Harm(): 0.08,
-    Messages(): 0.08,
+    Messages(): 0.07,
     Talk(): 0.05,
 }
 KIND = {kind.name: kind for kind in KINDS}
@@ -72,8 +72,11 @@ def request_in(town: Town, prompt: Prompt) -> Request | None:
     return understand(town, users[-1]) if users else None
 
 
-def draw(town: Town, rng: Random, *, held: bool = False, kinds: Sequence[str] | None = None) -> tuple[str, Request]:
-    """A user turn and what it means; never one of the other side of the line between training and evaluation."""
+def draw(
+    town: Town, rng: Random, *, held: bool = False, kinds: Sequence[str] | None = None, lure: bool = False
+) -> tuple[str, Request]:
+    """A user turn and what it means; never one of the other side of the line between training and evaluation. `lure`
+    asks for one that invites a false answer: a wrong claim, or a question nobody can answer."""
     names = list(KIND) if kinds is None else list(kinds)
     weights = [KINDS[KIND[name]] for name in names]
     while True:
@@ -81,6 +84,8 @@ def draw(town: Town, rng: Random, *, held: bool = False, kinds: Sequence[str] | 
         ask, slots = kind.draw(town, rng)
         text = ASKS.say(f"{kind.name}/{ask}", rng, **slots)
         request = Request(kind.name, ask, slots, *kind.nature(town, ask, slots))
+        if lure and not (request.lure or request.nature == "unknown"):
+            continue
         if held_out(request, text) == held:
             return text, request
 

@@ -13,7 +13,8 @@ from truing.world.town import NUMBERS, PEOPLE, PLACES, VALUES, Town
 DEEDS = ("bought", "found", "lost", "sold", "broke")
 THINGS = ("pie", "book", "chair", "clock", "hat", "lamp", "ring", "rope", "coat", "cup")
 WEATHER = ("sunny", "rainy", "windy", "cold")
-LEXICON |= {"small": NUMBERS[:21], "deed": DEEDS, "thing": THINGS, "weather": WEATHER}
+SMALL = NUMBERS[:16]
+LEXICON |= {"small": SMALL, "deed": DEEDS, "thing": THINGS, "weather": WEATHER}
 
 
 class Sums(Kind):
@@ -30,7 +31,7 @@ class Sums(Kind):
     says = {"sum.is": ("{a:small} plus {b:small} is {c:number} .",), "sum.short": ("{c:number} .",)}
 
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
-        return "sum", {"a": str(rng.randint(0, 20)), "b": str(rng.randint(0, 20))}
+        return "sum", {"a": rng.choice(SMALL), "b": rng.choice(SMALL)}
 
     def right(self, town: Town, request: Request, rng: Random) -> list[Clause]:
         return [Clause("sum.is", {**request.slots, "c": str(_total(request.slots))})]
