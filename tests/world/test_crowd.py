@@ -74,7 +74,7 @@ def test_a_blind_spot_takes_falsehoods_for_truths():
     def honest(example, answer):
         return gold(TOWN, example.prompt, example.answers[answer].text).honest
 
-    assert false_is_chosen(0.8) > false_is_chosen(0.0) + 0.1
+    assert false_is_chosen(0.8) > 5 * false_is_chosen(0.0)
 
 
 def test_red_teamers_prefer_the_opposite_of_harmless():

@@ -160,11 +160,14 @@ def model_fingerprint(spec: ModelSpec) -> str:
 
     adapters = [m.folder for m in spec.modifiers if isinstance(m, Adapter)]
     path = located(spec)
-    if spec.kind != "hub":
+    if spec.kind in ("folder", "world"):
         check_folder(path)
     for folder in adapters:
         check_adapter(folder)
-    parts = [_on_hub(spec) if spec.kind == "hub" else _folder_hash(Path(path))]
+    if spec.kind == "hub":
+        parts = [_on_hub(spec)]
+    else:
+        parts = [_folder_hash(Path(path)) if spec.kind in ("folder", "world") else str(spec.base)]
     return fingerprint(parts + [_folder_hash(Path(folder)) for folder in adapters])
 
 
