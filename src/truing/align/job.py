@@ -62,7 +62,7 @@ class Job:
     def __init__(self, verb: str, settings: Recipe, examples: Sequence[Example] | None = None) -> None:
         self.verb, self.settings = verb, settings
         check_probes(settings.watch)
-        self.sets: list[Sequence[Example]] = [examples] if examples is not None else self._read()
+        self.sets: list[Sequence[Example]] = [examples] if examples is not None else [*read_sets(settings.data)]
         prints = {
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
             "data": [s.fingerprint if isinstance(s, Dataset) else fingerprint([e.id for e in s]) for s in self.sets],
@@ -88,16 +88,6 @@ class Job:
             log_every=settings.run.log_every,
             tensorboard=settings.run.tensorboard,
         )
-
-    def _read(self) -> list[Sequence[Example]]:
-        data = self.settings.data
-        paths = [data.path] if isinstance(data.path, str) else list(data.path)
-        format = None if data.format == "auto" else data.format
-        sets = [read(path, format=format, on_defect=data.on_defect, limit=data.limit) for path in paths]
-        for one in sets:
-            lost = "".join(f", {n} dropped ({reason})" for reason, n in one.counts.dropped.items())
-            say(f"{one.source}: {one.format}; {len(one)} examples{lost}")
-        return list(sets)
 
     @cached_property
     def place(self) -> Place:
@@ -204,3 +194,14 @@ class Job:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         self.run.event("model saved", message=f"model: {folder}" + (f" ({said})" if said else ""))
+
+
+def read_sets(data: Data) -> list[Dataset]:
+    """The data sets of a recipe; what was left out is said."""
+    paths = [data.path] if isinstance(data.path, str) else list(data.path)
+    format = None if data.format == "auto" else data.format
+    sets = [read(path, format=format, on_defect=data.on_defect, limit=data.limit) for path in paths]
+    for one in sets:
+        lost = "".join(f", {n} dropped ({reason})" for reason, n in one.counts.dropped.items())
+        say(f"{one.source}: {one.format}; {len(one)} examples{lost}")
+    return sets

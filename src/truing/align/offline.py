@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from truing.align.estimate import cost
 from truing.align.job import Job, View
 from truing.batch import Group, Objective
 from truing.data import Cache, comparisons, demonstrations
@@ -71,6 +72,11 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None) -> Run
             run.log(step, metrics, engine.step(), watch(step, run), {"rows": len(batch)})
         job.export(engine)
     return run
+
+
+def estimate(settings: Offline) -> str:
+    method = METHODS[settings.method]
+    return cost(settings, method.view, reference="ref_logps" in method.objective(settings).reads)
 
 
 def cache_reference(engine: LocalEngine, groups: Sequence[Group], folder: Path) -> Cache:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from truing.align.estimate import cost
 from truing.align.job import Job
 from truing.data import comparisons
 from truing.objectives import ranked
@@ -57,3 +58,7 @@ def pm(settings: Pm, examples: Sequence[Example] | None = None) -> Run:
             run.log(step, metrics, engine.step(), {"rows": len(batch)})
         job.export(engine)
     return run
+
+
+def estimate(settings: Pm) -> str:
+    return cost(settings, comparisons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from truing.align.estimate import cost
 from truing.align.job import Job
 from truing.data import demonstrations
 from truing.objectives import NLL
@@ -41,3 +42,7 @@ def sft(settings: Sft, examples: Sequence[Example] | None = None) -> Run:
             run.log(step, metrics, engine.step(), watch(step, run), {"rows": len(batch)})
         job.export(engine)
     return run
+
+
+def estimate(settings: Sft) -> str:
+    return cost(settings, demonstrations)

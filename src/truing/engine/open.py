@@ -107,7 +107,7 @@ def open_local(
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
     if machine.compile:
         compile_layers(model)
-    codec, eoc_id = _codec(model, tokenizer, max_tokens, path)
+    codec, eoc_id = codec_for(tokenizer, model.base.config, max_tokens, path, "score" in model.heads)
     engine = LocalEngine(
         model,
         codec,
@@ -133,13 +133,16 @@ def _put_head(model: Any, tokenizer: Any, head: str, eoc: bool) -> None:
     model.heads[head] = new_head(model)
 
 
-def _codec(model: Any, tokenizer: Any, max_tokens: int | None, name: str) -> tuple[Any, int | None]:
-    """Text to tokens for this model, with room for the end-of-context token where a score is read at one."""
+def codec_for(
+    tokenizer: Any, config: Any, max_tokens: int | None, name: str, scored: bool = False
+) -> tuple[Any, int | None]:
+    """Text to tokens for a model with this configuration, with room for the end-of-context token where a score is read
+    at one (its id comes second)."""
     from truing.model.text import Codec
     from truing.model.vocab import EOC
 
-    eoc_id = tokenizer.get_added_vocab().get(EOC) if "score" in model.heads else None
-    positions = _positions(model.base.config.get_text_config())
+    eoc_id = tokenizer.get_added_vocab().get(EOC) if scored else None
+    positions = _positions(config.get_text_config())
     try:
         return Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None)), eoc_id
     except UserError as problem:

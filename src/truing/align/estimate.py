@@ -1,0 +1,62 @@
+"""What a run will cost, before it is begun: `--dry-run` prints this below the recipe."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from truing.align.job import Recipe, View, read_sets
+from truing.batch import Group
+from truing.engine.open import codec_for, located, place
+from truing.model.load import load_config, load_tokenizer
+from truing.model.probe import probe
+from truing.model.text import encode_all
+from truing.run import duration
+from truing.spec import ModelSpec
+
+REACHED = 0.5  # of the speed of plain matrix products, by models too small to fill a processor
+
+
+def cost(settings: Recipe, view: View, *, reference: bool = False) -> str:
+    """Rows, tokens, arithmetic, time and memory of a training run. Reads the data and the tokenizer, and no weights.
+
+    Forward and backward take 6 operations per parameter and token, a forward pass for cached `reference` numbers 2.
+    """
+    spec, optim = ModelSpec.parse(settings.model), settings.optim
+    path = located(spec)
+    config = load_config(path, spec.revision)
+    codec, _ = codec_for(load_tokenizer(path, spec.revision), config, settings.data.max_tokens, path)
+    examples, dropped = list[Group](), Counter[str]()
+    for part in read_sets(settings.data):
+        kept, unfit = view(part)
+        groups, lost = encode_all(kept, codec, on_drop="count", allow_empty=True) if kept else ([], Counter[str]())
+        examples, dropped = [*examples, *groups], dropped + unfit + lost
+    rows = optim.steps * optim.batch if optim.steps else round(optim.epochs * len(examples))
+    epoch = sum(group.tree_tokens for group in examples)
+    tokens = epoch * rows / max(1, len(examples))
+    parameters = _parameters(config)
+    operations = parameters * (6 * tokens + 2 * epoch * reference)
+    where = place(settings.machine)
+    measured = probe(where.device).gflops
+    speed = max(rate for name, rate in measured.items() if name.startswith(where.dtype)) * 1e9
+    memory = parameters * (4 if settings.lora.rank else 16)  # weights; gradients and the optimiser's two moments
+    lost_rows = f", {dropped.total()} dropped" if dropped else ""
+    return "\n".join(
+        [
+            f"{len(examples)} examples{lost_rows}; {tokens:,.0f} tokens in {math.ceil(rows / optim.batch)} steps",
+            f"{parameters / 1e6:,.1f} M parameters, {operations:.1e} operations",
+            f"about {duration(operations / speed / REACHED)} on this machine ({where.device}, {where.dtype}: "
+            f"{speed / 1e9:.0f} GFLOP/s measured, half of them reached)",
+            f"{memory / 2**30:.2f} GiB for weights, gradients and optimiser, and what one forward pass keeps",
+        ]
+    )
+
+
+def _parameters(config: Any) -> int:
+    """Without making them."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
