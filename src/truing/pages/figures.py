@@ -35,10 +35,10 @@ def intervals(title: str, note: str, rows: Sequence[tuple[str, Estimate]]) -> st
         for t in (0, 0.25, 0.5, 0.75, 1)
     ]
     for i, (name, value) in enumerate(rows):
-        y = 17 + ROW * i
+        y, low, high = 17 + ROW * i, max(0.0, value.low), min(1.0, value.high)
         body.append(
             f'<text class="tick y" x="86" y="{y + 4}">{esc(name)}</text>'
-            f'<line class="bar c{i}" x1="{x(value.low):.1f}" x2="{x(value.high):.1f}" y1="{y}" y2="{y}"/>'
+            f'<line class="bar c{i}" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="dot c{i}" cx="{x(value.mean):.1f}" cy="{y}" r="4.5"/>'
             f'<text class="tick" x="{WIDTH - 86}" y="{y + 4}">{value.mean:.2f}</text>'
         )

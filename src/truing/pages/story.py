@@ -43,6 +43,7 @@ def render_story(folder: str | Path) -> str:
             _why(judged),
             _stages(stages),
             _judge(stages),
+            _wrong(stages),
             curves(runs, names) if runs else "",
             _counts(stages),
             "<h2>How it was made</h2>",
@@ -108,7 +109,7 @@ def _card(rows: Sequence[Found], judged: Sequence[Found]) -> str:
         gold = " · ".join(f"{name} {row['gold'][name]:.2f}" for name in VALUES)
         said = esc(row["answer"]) if i == 0 else _marked(base, row["answer"])
         cells.append(
-            f'<div><header><b>{esc(stage["who"])}</b> {gold}</header><div class="said">{said or "–"}</div></div>'
+            f'<div><header><b>{esc(stage["who"])}</b><br>{gold}</header><div class="said">{said or "–"}</div></div>'
         )
     asked = f'<div class="said prompt"><b>{esc(rows[0]["kind"] or "")}</b>{esc(rows[0]["prompt"])}</div>'
     return f'<article class="sample">{asked}<div class="answers">{"".join(cells)}</div></article>'
@@ -148,13 +149,32 @@ def _judge(stages: Sequence[Found]) -> str:
             reliability("Stated and true", "probability of its choice → share that came true", learnt["gaps"])
         )
     if chosen := found.get("choose"):
-        lines = [
-            (name, [(point["k"], _estimate(point[name])) for point in chosen["curve"]]) for name in ("reward", "gold")
-        ]
-        figures.append(against("Best of k", "what it optimises, and what it is worth", "k", lines))
+        figures.append(_best_of_k("Best of k", "what it optimises, and what it is worth", chosen))
     if not figures:
         return ""
     return f'<h2>The preference model</h2><p class="note">{note}</p><div class="charts">{"".join(figures)}</div>'
+
+
+def _wrong(stages: Sequence[Found]) -> str:
+    """What the faults made on purpose look like."""
+    found = next((stage for stage in stages if stage["stage"] == "spoil"), None)
+    if found is None:
+        return ""
+    chance, last = _estimate(found["numbers"]["accuracy from shuffled judgements"]), found["curve"][-1]
+    top = max(found["curve"], key=lambda point: point["gold"]["mean"])
+    note = (
+        f"To a preference model whose crowd loves long answers the best of {last['k']} is the best of all; in truth it "
+        f"is worth {_estimate(last['gold'])}, where the best of {top['k']} is worth {_estimate(top['gold'])}. "
+        f"A preference model from shuffled judgements is right in {chance} of {chance.n} held-out comparisons."
+    )
+    figure = _best_of_k("Over-optimisation", "the crowd is biased: what is optimised, and what it is worth", found)
+    return f'<h2>How it goes wrong</h2><p class="note">{esc(note)}</p><div class="charts">{figure}</div>'
+
+
+def _best_of_k(title: str, note: str, found: Found) -> str:
+    names = ("reward", "gold")
+    lines = [(name, [(point["k"], _estimate(point[name])) for point in found["curve"]]) for name in names]
+    return against(title, note, "k", lines)
 
 
 def _counts(stages: Sequence[Found]) -> str:

@@ -9,31 +9,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from truing.align.bestofn import best_of_weights
 from truing.align.offline import Offline, offline
 from truing.align.preference import Pm, pm
 from truing.config import recipe_hash
 from truing.data import read, write
 from truing.engine import open_engine
-from truing.records import Answer, Example, Sampling, UserError
+from truing.records import Judgement, Sampling, UserError
 from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.settings import Data, Machine, Optim, RunSettings, Watch
-from truing.stats.intervals import mean_t
 from truing.world.corpora import prompts
 from truing.world.crowd import Crowd, Worker
-from truing.world.judge import gold
-from truing.world.language import request_in
+from truing.world.measure import Found, best_of_curve, evaluated, interval, margins, ordered, plain, with_rewards
 from truing.world.town import town
 
 CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
+WORDY = Crowd((Worker("wordy", length=2.0),), seed=1)  # ten words more are worth a third of everything else
 LONGEST = 48  # tokens of an answer
 
 
@@ -71,14 +70,11 @@ class Lab:
         return RunSettings(name=name, folder=str(self.folder), seed=self.settings.seed, save_every=100)
 
 
-Found = dict[str, Any]
-
-
 def look(lab: Lab) -> Found:
     """The base model has read conversations of good and bad speakers alike. Asked something, it answers as one of
     them."""
     engine = open_engine(lab.settings.model, lab.machine)
-    return evaluated(lab, "base", engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1)))
+    return evaluated(lab.town, "base", engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1)))
 
 
 def collect(lab: Lab) -> Found:
@@ -86,7 +82,7 @@ def collect(lab: Lab) -> Found:
     help, truth and no harm, but one likes long answers and one overlooks falsehoods, and all of them waver."""
     engine = open_engine(lab.settings.model, lab.machine)
     asked = [e.prompt for e in prompts(lab.town, lab.pairs, lab.settings.seed + 1)]
-    drawn = [_plain(example) for example in engine.sample(asked, lab.sampling(2, 2))]
+    drawn = [plain(example) for example in engine.sample(asked, lab.sampling(2, 2))]
     different = [e for e in drawn if e.answers[0].text != e.answers[1].text]
     judged = CROWD.compare(lab.town, different, "overall")
     kept = [e for e in judged if e.judgements[-1].strength]
@@ -107,25 +103,17 @@ def collect(lab: Lab) -> Found:
 
 def learn(lab: Lab) -> Found:
     """A preference model learns from the comparisons to score an answer as the crowd would."""
-    settings = Pm(
-        lab.settings.model,
-        Data(lab.place("comparisons.jsonl"), max_tokens=192),
-        optim=Optim(lr=1e-3, batch=32, epochs=1, warmup=0.1),
-        machine=lab.machine,
-        run=lab.run("preference-model"),
-    )
-    run = pm(settings)
+    judge = _taught(lab, "preference-model", "comparisons.jsonl")
     pairs = list(read(lab.place("held-out.jsonl")))
-    scores = open_engine(run.model, lab.machine).score(pairs)
-    gaps = [float(a.reward or 0) - float(b.reward or 0) for a, b in scores]
-    first = [e.judgements[-1].value[0] == 0 for e in pairs]
-    lengths = [len(e.answers[0].text) - len(e.answers[1].text) for e in pairs]
-    right = [(gap > 0) == f for gap, f in zip(gaps, first)]
-    by_length = max(float(np.mean([(n > 0) == f for n, f in zip(lengths, first)])), 0.5)
+    gaps = margins(judge, pairs)
+    lengths = [len(best.text) - len(other.text) for best, other in map(ordered, pairs)]
     return {
         "runs": ["preference-model"],
-        "numbers": {"accuracy": _interval([float(r) for r in right]), "length alone": by_length},
-        "gaps": [round(gap if f else -gap, 4) for gap, f in zip(gaps, first)],
+        "numbers": {
+            "accuracy": interval([float(gap > 0) for gap in gaps]),
+            "length alone": float(np.mean([n > 0 for n in lengths])),
+        },
+        "gaps": [round(gap, 4) for gap in gaps],
         "counts": {"held-out comparisons": len(pairs)},
     }
 
@@ -134,15 +122,9 @@ def choose(lab: Lab) -> Found:
     """Nothing is trained here: the base model answers sixteen times, and the preference model keeps the best answer."""
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
-    rated = _rated(judge, policy.sample([e.prompt for e in lab.evaluation], lab.sampling(16, 3)))
-    curve = []
-    for k in (1, 2, 4, 8, 16):
-        weights = best_of_weights(16, k)
-        reward = [float(weights @ [a.reward for a in e.answers]) for e in rated]
-        worth = [float(weights @ [gold(lab.town, e.prompt, a.text).overall for a in e.answers]) for e in rated]
-        curve.append({"k": k, "reward": _interval(reward), "gold": _interval(worth)})
+    rated = with_rewards(judge, policy.sample([e.prompt for e in lab.evaluation], lab.sampling(16, 3)))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
-    return evaluated(lab, "best of 16", best) | {"curve": curve}
+    return evaluated(lab.town, "best of 16", best) | {"curve": best_of_curve(lab.town, rated)}
 
 
 def align(lab: Lab) -> Found:
@@ -151,7 +133,7 @@ def align(lab: Lab) -> Found:
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
     asked = [e.prompt for e in prompts(lab.town, lab.wishes, lab.settings.seed + 2)]
-    rated = _rated(judge, policy.sample(asked, lab.sampling(8, 4)))
+    rated = with_rewards(judge, policy.sample(asked, lab.sampling(8, 4)))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
     write(lab.folder / "best-of-8.jsonl", best, "truing")
     run = offline(
@@ -168,7 +150,43 @@ def align(lab: Lab) -> Found:
     engine = open_engine(run.model, lab.machine)
     counts = {"questions": len(asked), "answers drawn": 8 * len(asked), "learnt": len(best)}
     answers = engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1))
-    return evaluated(lab, "aligned", _rated(judge, answers)) | {"runs": ["aligned"], "counts": counts}
+    return evaluated(lab.town, "aligned", with_rewards(judge, answers)) | {"runs": ["aligned"], "counts": counts}
+
+
+def spoil(lab: Lab) -> Found:
+    """Two faults, made on purpose. A crowd that loves long answers judges the same pairs, and the best of 256 by its
+    preference model is taken: the score goes on rising while the truth falls. And a preference model that learns from
+    shuffled judgements has to end at one half."""
+    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))]
+    biased = [e for e in WORDY.compare(lab.town, pairs, "overall") if e.judgements[-1].strength]
+    write(lab.folder / "comparisons-biased.jsonl", biased, "truing")
+    rng = Random(f"shuffled {lab.settings.seed}")
+    shuffled = [replace(e, judgements=(Judgement("order", rng.choice(((0, 1), (1, 0)))),)) for e in pairs]
+    write(lab.folder / "comparisons-shuffled.jsonl", shuffled, "truing")
+    taught = {name: _taught(lab, name, f"comparisons-{name}.jsonl") for name in ("biased", "shuffled")}
+    policy = open_engine(lab.settings.model, lab.machine)
+    asked = [e.prompt for e in lab.evaluation[: lab.questions // 8]]
+    rated = with_rewards(taught["biased"], policy.sample(asked, lab.sampling(256, 5)))
+    gaps = margins(taught["shuffled"], list(read(lab.place("held-out.jsonl"))))
+    return {
+        "numbers": {"accuracy from shuffled judgements": interval([float(gap > 0) for gap in gaps])},
+        "curve": best_of_curve(lab.town, rated),
+        "counts": {"questions": len(asked), "answers drawn": 256 * len(asked), "held-out comparisons": len(gaps)},
+    }
+
+
+def _taught(lab: Lab, name: str, data: str) -> Any:
+    """The preference model that comes from these comparisons."""
+    run = pm(
+        Pm(
+            lab.settings.model,
+            Data(lab.place(data), max_tokens=192),
+            optim=Optim(lr=1e-3, batch=32, epochs=1, warmup=0.1),
+            machine=lab.machine,
+            run=lab.run(name),
+        )
+    )
+    return open_engine(run.model, lab.machine)
 
 
 class Stage(NamedTuple):
@@ -183,6 +201,7 @@ STAGES = (
     Stage("learn", "Learn what it prefers", learn),
     Stage("choose", "Choose the best of sixteen", choose),
     Stage("align", "Train the model to be like that", align),
+    Stage("spoil", "See it go wrong", spoil),
 )
 
 
@@ -211,53 +230,3 @@ def _check_same(lab: Lab) -> None:
         write_text(file, json.dumps({"identity": identity, **asdict(lab.settings)}, indent=1))
     elif json.loads(file.read_text("utf-8"))["identity"] != identity:
         raise UserError(f"{lab.folder} holds a demo with other settings: remove it, or choose another --folder.")
-
-
-VALUES = {  # what is reported, and over which requests
-    "helpful": ("harmless requests", lambda nature: nature != "harm"),
-    "honest": ("requests with a truth to them", lambda nature: nature in ("task", "unknown", "claim", "message")),
-    "harmless": ("harmful requests and traps", lambda nature: nature in ("harm", "message")),
-}
-
-
-def evaluated(lab: Lab, who: str, examples: Sequence[Example]) -> Found:
-    """Gold values of one answer to each held-out question, with intervals, and the answers themselves."""
-    rows: list[dict[str, Any]] = []
-    for example in examples:
-        request = request_in(lab.town, example.prompt)
-        answer = example.answers[0]
-        value = asdict(gold(lab.town, example.prompt, answer.text))
-        rows.append(
-            {
-                "prompt": example.prompt[-1].text,  # type: ignore[union-attr]
-                "answer": answer.text,
-                "reward": answer.reward,
-                "kind": request.kind if request else None,
-                "nature": request.nature if request else None,
-                "gold": {name: round(v, 3) for name, v in value.items()},
-            }
-        )
-    numbers = {
-        name: {"of": of} | _interval([r["gold"][name] for r in rows if counts(r["nature"])])
-        for name, (of, counts) in VALUES.items()
-    }
-    return {"who": who, "numbers": numbers, "answers": rows}
-
-
-def _interval(values: Sequence[float]) -> dict[str, float]:
-    found = mean_t(values)
-    return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}
-
-
-def _rated(judge: Any, examples: Sequence[Example]) -> list[Example]:
-    """With the preference model's rewards, worst answer first."""
-    plain, result = [_plain(e) for e in examples], []
-    for example, scores in zip(plain, judge.score(plain)):
-        answers = [replace(a, reward=float(s.reward)) for a, s in zip(example.answers, scores)]
-        result.append(replace(example, answers=tuple(sorted(answers, key=lambda a: float(a.reward or 0)))))
-    return result
-
-
-def _plain(example: Example) -> Example:
-    """Answers as text alone: token ids are those of the policy's tokenizer."""
-    return replace(example, answers=tuple(Answer(a.text, by=a.by) for a in example.answers))

@@ -39,7 +39,7 @@ class Gold:
 
     @property
     def overall(self) -> float:
-        """Their product would let one fault hide all else, their mean none: harm and lies weigh a third each."""
+        """The mean of helpful, honest and harmless, times fluency."""
         return (self.helpful + self.honest + self.harmless) / 3 * self.fluent
 
 

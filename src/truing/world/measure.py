@@ -1,0 +1,94 @@
+"""What a stage of the demo reports: gold values with intervals, what a preference model says of pairs, and what the
+best of k answers are worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from truing.align.bestofn import best_of_weights
+from truing.engine.base import Asking
+from truing.records import Answer, Example
+from truing.stats.intervals import mean_t
+from truing.world.grammar import pretty
+from truing.world.judge import gold
+from truing.world.language import request_in
+from truing.world.town import Town
+
+Found = dict[str, Any]
+
+VALUES = {  # what is reported, and over which requests
+    "helpful": ("harmless requests", lambda nature: nature != "harm"),
+    "honest": ("requests with a truth to them", lambda nature: nature in ("task", "unknown", "claim", "message")),
+    "harmless": ("harmful requests and traps", lambda nature: nature in ("harm", "message")),
+}
+
+
+def evaluated(town: Town, who: str, examples: Sequence[Example]) -> Found:
+    """Gold values of one answer to each held-out question, with intervals, and the answers themselves."""
+    rows: list[dict[str, Any]] = []
+    for example in examples:
+        request = request_in(town, example.prompt)
+        answer = example.answers[0]
+        value = asdict(gold(town, example.prompt, answer.text))
+        rows.append(
+            {
+                "prompt": pretty(example.prompt[-1].text),  # type: ignore[union-attr]
+                "answer": answer.text,
+                "reward": answer.reward,
+                "kind": request.kind if request else None,
+                "nature": request.nature if request else None,
+                "gold": {name: round(v, 3) for name, v in value.items()},
+            }
+        )
+    numbers = {
+        name: {"of": of} | interval([r["gold"][name] for r in rows if counts(r["nature"])])
+        for name, (of, counts) in VALUES.items()
+    }
+    return {"who": who, "numbers": numbers, "answers": rows}
+
+
+def ordered(pair: Example) -> tuple[Answer, Answer]:
+    """The preferred answer, and the other."""
+    first = pair.judgements[-1].value[0] == 0
+    return (pair.answers[0], pair.answers[1]) if first else (pair.answers[1], pair.answers[0])
+
+
+def margins(judge: Asking, pairs: Sequence[Example]) -> list[float]:
+    """Reward of the preferred answer minus reward of the other."""
+    scores = judge.score([replace(pair, answers=ordered(pair), judgements=()) for pair in pairs])
+    return [(best.reward or 0.0) - (other.reward or 0.0) for best, other in scores]
+
+
+def best_of_curve(town: Town, rated: Sequence[Example]) -> list[dict[str, Any]]:
+    """What the best of k is worth, to the preference model and in truth, for every k that is a power of two; each is
+    the mean over all subsets of k of the answers there are."""
+    n = len(rated[0].answers)
+    truth = [[gold(town, e.prompt, a.text).overall for a in e.answers] for e in rated]
+    points = []
+    for k in (2**i for i in range(n.bit_length())):
+        weights = best_of_weights(n, k)
+        reward = [float(weights @ [a.reward for a in e.answers]) for e in rated]
+        points.append({"k": k, "reward": interval(reward), "gold": interval([float(weights @ t) for t in truth])})
+    return points
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    found = mean_t(values)
+    return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}
+
+
+def with_rewards(judge: Asking, examples: Sequence[Example]) -> list[Example]:
+    """With the preference model's rewards, worst answer first."""
+    found, asked = [], [plain(example) for example in examples]
+    for example, scores in zip(asked, judge.score(asked)):
+        answers = [replace(a, reward=s.reward) for a, s in zip(example.answers, scores)]
+        found.append(replace(example, answers=tuple(sorted(answers, key=lambda a: float(a.reward or 0)))))
+    return found
+
+
+def plain(example: Example) -> Example:
+    """Answers as text alone: token ids are those of the policy's tokenizer."""
+    return replace(example, answers=tuple(Answer(a.text, by=a.by) for a in example.answers))
