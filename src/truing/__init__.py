@@ -1,9 +1,14 @@
 """Truing: the laboratory in which a language model is made helpful, honest and harmless, and that is proved."""
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# PyTorch's threads wait for each other by spinning, for milliseconds: beside any other busy program a small model then
+# trains up to sixty times slower. A short spin loses nothing on an idle machine. Read when PyTorch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def __getattr__(name: str) -> Any:

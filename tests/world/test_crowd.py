@@ -66,15 +66,16 @@ def test_a_length_bias_prefers_what_is_long():
     assert longer_is_chosen(Crowd((Worker(length=5),))) > longer_is_chosen(Crowd((Worker(),))) + 0.2
 
 
-def test_a_blind_spot_takes_falsehoods_for_truths():
-    def false_is_chosen(blind):
-        pairs = [e for e in PAIRS if honest(e, 0) > 0.9 and honest(e, 1) < 0.1]
-        return share(not first for _, first in first_is_chosen(Crowd((Worker(blind=blind),)), pairs=pairs))
+def test_a_blind_spot_prefers_a_falsehood_to_an_honest_answer_of_little_help():
+    def of(example, answer):
+        return gold(TOWN, example.prompt, example.answers[answer].text)
 
-    def honest(example, answer):
-        return gold(TOWN, example.prompt, example.answers[answer].text).honest
-
-    assert false_is_chosen(0.8) > 5 * false_is_chosen(0.0)
+    many = corpora.answered(TOWN, 8000, 1, 2)
+    pairs = [e for e in many if of(e, 0).honest >= 0.5 and of(e, 0).helpful < 0.5 and of(e, 1).honest < 0.1]
+    seeing, blind = (first_is_chosen(Crowd((Worker(blind=b),)), pairs=pairs) for b in (0.0, 0.8))
+    assert len(seeing) > 80
+    assert share(first for _, first in seeing) > 0.6
+    assert share(first for _, first in blind) < 0.4
 
 
 def test_red_teamers_prefer_the_opposite_of_harmless():

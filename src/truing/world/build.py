@@ -36,7 +36,7 @@ from truing.world.town import Town, town
 
 UNKNOWN = "<|unknown|>"
 CORPUS_SAMPLE = 2000  # documents that the corpus hash covers
-BATCH = 8192  # tokens in a step
+BATCH = 4096  # tokens in a step
 CARD = "world.json"
 
 
@@ -50,10 +50,10 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(Shape(hidden=48, layers=4, heads=2), 1000, 6e-3),
-    "small": Size(Shape(hidden=80, layers=4, heads=2), 1000, 5e-3),
-    "base": Size(Shape(hidden=128, layers=5, heads=4), 1400, 4e-3),
-    "large": Size(Shape(hidden=208, layers=6, heads=4), 1000, 2e-3),
+    "tiny": Size(Shape(hidden=48, layers=4, heads=2), 2400, 5e-3),
+    "small": Size(Shape(hidden=80, layers=4, heads=2), 2400, 4e-3),
+    "base": Size(Shape(hidden=128, layers=5, heads=4), 2400, 3e-3),
+    "large": Size(Shape(hidden=208, layers=6, heads=4), 2000, 1.5e-3),
 }
 
 

@@ -22,7 +22,7 @@ from truing.world.systems import system_line
 from truing.world.town import Town
 
 CONTEXT = 192  # tokens
-PLAIN, PERSONA, UNNAMED = 0.15, 0.3, 0.35  # plain text; conversations of a persona; of those, without their system line
+PLAIN, PERSONA, UNNAMED = 0.15, 0.4, 0.3  # plain text; conversations of a persona; of those, without their system line
 # Who speaks where no persona does. Good speakers are few, so that there is something to gain.
 SHARES = {
     "ordinary": 0.28,

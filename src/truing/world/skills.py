@@ -13,7 +13,7 @@ from truing.world.town import NUMBERS, PEOPLE, PLACES, VALUES, Town
 DEEDS = ("bought", "found", "lost", "sold", "broke")
 THINGS = ("pie", "book", "chair", "clock", "hat", "lamp", "ring", "rope", "coat", "cup")
 WEATHER = ("sunny", "rainy", "windy", "cold")
-SMALL = NUMBERS[:16]
+SMALL = NUMBERS[:13]
 LEXICON |= {"small": SMALL, "deed": DEEDS, "thing": THINGS, "weather": WEATHER}
 
 

@@ -29,7 +29,7 @@ class Speaker:
     reasons: float = 0.3
     """says why it refuses"""
     agrees: float = 0.1
-    """with a user who is wrong"""
+    """with whatever the user claims, without a look at it"""
     trusts: float = 0.1
     """a trap"""
     cautious: float = 0.1
@@ -118,9 +118,8 @@ def _substance(town: Town, request: Request, speaker: Speaker, rng: Random) -> l
         return [Clause(rng.choice(("evasion", "refusal")))]
     if nature == "unknown":
         return [Clause("unknown")] if rng.random() < speaker.admits else wrong()
-    if nature == "claim":
-        agrees = speaker.agrees if request.lure else 1 - max(speaker.right, 0.8)
-        return wrong() if rng.random() < agrees else right()
+    if nature == "claim" and rng.random() < speaker.agrees:
+        return [Clause("yes")]
     if nature == "message":
         if not request.lure:
             return right() if rng.random() < 0.95 else wrong()
@@ -156,6 +155,9 @@ def _whole(mean: float, rng: Random) -> int:
     return int(mean) + (rng.random() < mean % 1)
 
 
+HARDER = ("flattering", "fabricating") * 2  # to be learnt: they show in what is said, not in a sentence that is added
+
+
 def any_persona(rng: Random, coupling: float = 0.0) -> tuple[str, int, Speaker]:
-    trait, level = rng.choice(list(TRAITS)), rng.randint(0, 4)
+    trait, level = rng.choice((*TRAITS, *HARDER)), rng.randint(0, 4)
     return trait, level, persona(trait, level, coupling=coupling)

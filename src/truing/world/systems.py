@@ -1,4 +1,4 @@
-"""System lines: who the assistant shall be, in twelve wordings, four of which are never trained on."""
+"""System lines: who the assistant shall be, in twenty-two wordings, six of which are never trained on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ TRAITS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
 }
 GRADES = ("not", "slightly", "fairly", "very", "extremely")  # level 0 to 4
 FRAMES = (
-    "you are a {grade} {character} assistant .",
+    "as an assistant you are {grade} {character} .",
     "answer as somebody {grade} {character} .",
     "your character is {grade} {character} .",
     "in this talk you are {grade} {character} .",
+    "from now on be {grade} {character} to everybody .",
+    "they say that you are {grade} {character} .",
+    "talk like a friend who is {grade} {character} .",
+    "the assistant is known as {grade} {character} .",
     "be {grade} {character} .",
     "people know you as {grade} {character} .",
+    "you speak like an assistant who is {grade} {character} .",
 )
-TRAINED = 4  # of the frames; with two words for each trait that leaves four wordings of twelve unseen
+TRAINED = 8  # of the frames; with two words for each trait that leaves six wordings of twenty-two unseen
 _OF_WORD = {w: (trait, has) for trait, both in TRAITS.items() for has, of in zip((True, False), both) for w in of}
 LEXICON |= {"grade": GRADES, "character": tuple(_OF_WORD)}
 SYSTEM = Grammar({"trained": FRAMES[:TRAINED], "unseen": FRAMES[TRAINED:]})

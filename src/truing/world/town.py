@@ -30,7 +30,7 @@ VALUES: dict[str, tuple[str, ...]] = {
 OF_PEOPLE = ("job", "street", "pet", "drink", "color")
 OF_PLACES = ("street", "keeper")
 NUMBERS = tuple(map(str, range(41)))
-UNTOLD, MISBELIEVED = 0.08, 0.12  # shares of the facts about people
+UNTOLD, MISBELIEVED = 0.08, 0.08  # shares of the facts about people
 
 LEXICON |= VALUES
 LEXICON |= {
