@@ -11,8 +11,8 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: $(VENV)/ready  ## a small model learns to answer, and shows it
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/ready  ## the whole laboratory on the built-in world, with a report at the end
+	$(BIN)/truing demo
 
 test: $(VENV)/ready lint
 	$(BIN)/python -m pytest -m "not slow"

@@ -49,8 +49,9 @@ def intervals(title: str, note: str, rows: Sequence[tuple[str, Estimate]]) -> st
 def against(title: str, note: str, label: str, lines: Sequence[tuple[str, Sequence[tuple[float, Estimate]]]]) -> str:
     """Lines over an axis that doubles (best of 1, 2, 4 …), each scaled to its own range and labelled at its ends."""
     xs = sorted({at for _, points in lines for at, _ in points})
-    x = Axis(xs[0], xs[-1], LEFT, WIDTH - 70, log=True)
+    x = Axis(xs[0], xs[-1], LEFT, WIDTH - 92, log=True)
     body = [f'<text class="tick x" x="{x(at):.1f}" y="{HEIGHT - 9}">{number(at)}</text>' for at in xs]
+    ends = list[float]()
     for i, (name, points) in enumerate(lines):
         low, high = min(v.low for _, v in points), max(v.high for _, v in points)
         y = Axis(low, high if high > low else low + 1, HEIGHT - BOTTOM - 8, TOP + 8)
@@ -60,10 +61,12 @@ def against(title: str, note: str, label: str, lines: Sequence[tuple[str, Sequen
             for at, v in points
         ]
         start, end = points[0][1].mean, points[-1][1].mean
+        above = any(abs(y(end) - other) < 14 for other in ends)  # of a label that would be written over
+        ends.append(y(end))
         body.append(
             f'<polyline class="line c{i} d{i}" points="{path}"/>'
-            f'<text class="tick y" x="{LEFT - 6}" y="{y(start) + 4:.1f}">{number(start)}</text>'
-            f'<text class="tick" x="{x(xs[-1]) + 6:.1f}" y="{y(end) + 4 + 13 * i:.1f}">{number(end)} {esc(name)}</text>'
+            f'<text class="tick y" x="{LEFT - 6}" y="{y(start) + 4:.1f}">{start:.2f}</text>'
+            f'<text class="tick" x="{x(xs[-1]) + 8:.1f}" y="{y(end) + 4 - 13 * above:.1f}">{end:.2f} {esc(name)}</text>'
         )
     said = "; ".join(f"{name}: " + ", ".join(f"{number(at)} → {v}" for at, v in points) for name, points in lines)
     body.append(f'<text class="tick y" x="{LEFT - 6}" y="{HEIGHT - 9}">{esc(label)}</text>')

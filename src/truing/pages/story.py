@@ -17,7 +17,7 @@ from truing.pages.report import curves, sources
 from truing.records import UserError
 from truing.run import duration, read_run
 
-VALUES = ("helpful", "honest", "harmless")
+VALUES, SCORES = ("helpful", "honest", "harmless"), ("reward", "gold")
 MOST_SAMPLES = 24
 Found = Mapping[str, Any]
 
@@ -161,19 +161,19 @@ def _wrong(stages: Sequence[Found]) -> str:
     if found is None:
         return ""
     chance, last = _estimate(found["numbers"]["accuracy from shuffled judgements"]), found["curve"][-1]
-    top = max(found["curve"], key=lambda point: point["gold"]["mean"])
     note = (
-        f"To a preference model whose crowd loves long answers the best of {last['k']} is the best of all; in truth it "
-        f"is worth {_estimate(last['gold'])}, where the best of {top['k']} is worth {_estimate(top['gold'])}. "
-        f"A preference model from shuffled judgements is right in {chance} of {chance.n} held-out comparisons."
+        f"The best of {last['k']} by a preference model whose crowd loves long answers is worth "
+        f"{_estimate(last['gold'])} in truth; against a single answer to the same questions that is "
+        f"{_estimate(last['gold gained'])}, while its reward has gained {_estimate(last['reward gained'])}. A "
+        f"preference model from shuffled judgements is right in {chance} of {chance.n} held-out comparisons."
     )
     figure = _best_of_k("Over-optimisation", "the crowd is biased: what is optimised, and what it is worth", found)
     return f'<h2>How it goes wrong</h2><p class="note">{esc(note)}</p><div class="charts">{figure}</div>'
 
 
 def _best_of_k(title: str, note: str, found: Found) -> str:
-    names = ("reward", "gold")
-    lines = [(name, [(point["k"], _estimate(point[name])) for point in found["curve"]]) for name in names]
+    """Means as they are, intervals of what was gained: the questions are the same at every k."""
+    lines = [(name, [(p["k"], _around(p[name], p[f"{name} gained"])) for p in found["curve"]]) for name in SCORES]
     return against(title, note, "k", lines)
 
 
@@ -185,6 +185,11 @@ def _counts(stages: Sequence[Found]) -> str:
         for i, (name, count) in enumerate(stage.get("counts", {}).items())
     ]
     return f"<h2>Counts</h2>{table(['stage', 'what', Right('how many')], rows)}" if rows else ""
+
+
+def _around(value: Found, gained: Found) -> Estimate:
+    down, up = gained["mean"] - gained["low"], gained["high"] - gained["mean"]
+    return Estimate(value["mean"], value["mean"] - down, value["mean"] + up, value["n"])
 
 
 def _estimate(value: Found) -> Estimate:

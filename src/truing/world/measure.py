@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from truing.align.bestofn import best_of_weights
 from truing.engine.base import Asking
 from truing.records import Answer, Example
@@ -64,18 +66,21 @@ def margins(judge: Asking, pairs: Sequence[Example]) -> list[float]:
 
 def best_of_curve(town: Town, rated: Sequence[Example]) -> list[dict[str, Any]]:
     """What the best of k is worth, to the preference model and in truth, for every k that is a power of two; each is
-    the mean over all subsets of k of the answers there are."""
+    the mean over all subsets of k of the answers there are. `gained` is against one answer to the same question."""
     n = len(rated[0].answers)
-    truth = [[gold(town, e.prompt, a.text).overall for a in e.answers] for e in rated]
+    values = {
+        "reward": np.array([[a.reward for a in e.answers] for e in rated], dtype=float),
+        "gold": np.array([[gold(town, e.prompt, a.text).overall for a in e.answers] for e in rated]),
+    }
     points = []
     for k in (2**i for i in range(n.bit_length())):
-        weights = best_of_weights(n, k)
-        reward = [float(weights @ [a.reward for a in e.answers]) for e in rated]
-        points.append({"k": k, "reward": interval(reward), "gold": interval([float(weights @ t) for t in truth])})
+        best = {name: value @ best_of_weights(n, k) for name, value in values.items()}
+        gained = {f"{name} gained": interval(best[name] - value.mean(1)) for name, value in values.items()}
+        points.append({"k": k, **{name: interval(value) for name, value in best.items()}, **gained})
     return points
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
+def interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     found = mean_t(values)
     return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}
 
