@@ -40,6 +40,9 @@ VERBS: dict[str, Verb] = {
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),
     "data split": Verb("truing.commands.data:Split", "truing.commands.data:split", "splits that share no first turn"),
     "world build": Verb("truing.world.build:Build", "truing.world.build:build", "train a checkpoint of the world"),
+    "world corpus": Verb(
+        "truing.commands.world:Corpus", "truing.commands.world:corpus", "write a data set of the world"
+    ),
     "world show": Verb("truing.commands.world:Show", "truing.commands.world:show", "what its base models read"),
     "world gates": Verb("truing.commands.world:Gates", "truing.commands.world:gates", "is it fit to prove anything in"),
     "report": Verb("truing.commands.report:Report", "truing.commands.report:report", "run folders as one HTML page"),

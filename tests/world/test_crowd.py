@@ -9,7 +9,7 @@ from truing.world import corpora
 from truing.world.crowd import Crowd, Worker
 from truing.world.grammar import words
 from truing.world.judge import gold
-from truing.world.language import held_out, request_in
+from truing.world.language import request_in
 from truing.world.town import town
 
 TOWN = town(0)
@@ -104,35 +104,3 @@ def test_ties_are_no_comparisons():
     pairs, dropped = comparisons(judged)
     assert len(pairs) == sum(bool(e.judgements[-1].strength) for e in judged)
     assert len(pairs) + dropped.total() == len(judged)
-
-
-@pytest.mark.parametrize("make", [corpora.scored, corpora.voted, corpora.ranked, corpora.threads, corpora.comments])
-def test_corpora_hold_no_held_out_request(make):
-    for example in make(TOWN, 200, 1):
-        assert example.judgements
-        assert not held_out(request_in(TOWN, example.prompt), example.prompt[-1].text)
-
-
-def test_prompts_come_from_one_side_of_the_line_or_the_other():
-    train, test = ({e.prompt[-1].text for e in corpora.prompts(TOWN, 500, 0, held=h)} for h in (False, True))
-    assert len(train) == len(test) == 500
-    assert not train & test
-
-
-def test_a_reverted_edit_is_the_worse_page():
-    for example in corpora.reverts(TOWN, 100, 0):
-        assert example.ranks() == [0, 1]
-        assert example.answers[0].text != example.answers[1].text
-
-
-def test_the_sites_value_different_things():
-    def with_gold(examples):
-        agree = []
-        for e in examples:
-            values = e.judgements[-1].value
-            a, b = value(e, 0), value(e, 1)
-            if a != b and values[0] != values[1]:
-                agree.append((a > b) == (values[0] > values[1]))
-        return share(agree)
-
-    assert with_gold(corpora.threads(TOWN, 500, 0)) > with_gold(corpora.comments(TOWN, 500, 0)) + 0.1

@@ -9,12 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from truing.data import write
 from truing.engine import open_engine
 from truing.pages.story import render_story
-from truing.records import UserError
+from truing.records import Example, UserError
 from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.settings import Machine
+from truing.world.corpora import CORPORA
 from truing.world.demo import Demo
 from truing.world.demo import demo as run_demo
 from truing.world.documents import Document, documents
@@ -29,6 +31,20 @@ class Show:
     count: int = 5
     seed: int = 0
     coupling: float = 0.0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Write a data set of the world, in Truing's format."""
+
+    name: str
+    """demonstrations, tranches, scored, voted, ranked, threads, comments, reverts, prompts or evaluation"""
+    out: str
+    """the file: .jsonl, .jsonl.gz or .parquet"""
+    count: int = 1000
+    seed: int = 0
+    town: int = 0
+    """the seed of the town; checkpoints that come with Truing know town 0"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,17 @@ def show(settings: Show) -> list[Document]:
         for message in () if isinstance(document, str) else document:
             console.print(f"[bold]{message.role:9}[/bold]  {message.text}", highlight=False)
         console.rule(style="dim")
+    return found
+
+
+def corpus(settings: Corpus) -> list[Example]:
+    """Make, write, and say what it is."""
+    if settings.name not in CORPORA:
+        raise UserError(f"name: there is no '{settings.name}'; there are {', '.join(CORPORA)}.")
+    function = CORPORA[settings.name]
+    found = function(town(settings.town), settings.count, settings.seed)
+    write(settings.out, found, "truing")
+    say(f"{settings.out}: {len(found)} examples. {' '.join((function.__doc__ or '').split())}")
     return found
 
 

@@ -4,10 +4,12 @@ for evaluation from the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 from truing.records import Answer, Example, Judgement, Message
+from truing.world.crowd import Crowd, Mode, Worker
 from truing.world.facts import stated, statement
 from truing.world.grammar import Clause, words
 from truing.world.judge import gold
@@ -15,6 +17,7 @@ from truing.world.language import draw, speak, user
 from truing.world.speakers import CHARACTERS, reply
 from truing.world.town import Town
 
+CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
 GOOD, POOR = ("expert", "ordinary", "curt", "verbose"), ("careless", "evasive", "reckless", "liar")
 
 
@@ -89,6 +92,26 @@ def ranked(town: Town, count: int, seed: int, answers: int = 4) -> list[Example]
     return found
 
 
+TRANCHES = {"base": (2, tuple(CHARACTERS)), "best-of-4": (4, tuple(CHARACTERS)), "online": (2, GOOD)}
+
+
+def tranches(town: Town, count: int, seed: int, crowd: Crowd = CROWD, mode: Mode = "overall") -> list[Example]:
+    """Comparisons as they are collected while models get better: answers by anybody, then the two better ones of four,
+    then answers by good speakers alone. A third of the count each; `source` says which."""
+    found = []
+    for number, (name, (answers, speakers)) in enumerate(TRANCHES.items()):
+        few = (count + number) // len(TRANCHES)
+        drawn = answered(town, few, 3 * seed + number, answers, speakers=speakers)
+        pairs = [replace(e, answers=tuple(_best(town, e, 2)), source=f"world:{name}") for e in drawn]
+        found += crowd.compare(town, pairs, mode)
+    return found
+
+
+def _best(town: Town, example: Example, count: int) -> list[Answer]:
+    order = sorted(example.answers, key=lambda a: gold(town, example.prompt, a.text).overall, reverse=True)[:count]
+    return [answer for answer in example.answers if answer in order][:count]
+
+
 # Preference pre-training: three sites with related but different ideas of what is good.
 
 
@@ -138,6 +161,21 @@ def reverts(town: Town, count: int, seed: int) -> list[Example]:
             )
         )
     return found
+
+
+def evaluation(town: Town, count: int, seed: int) -> list[Example]:
+    """Prompts that no generator of training data can give."""
+    return prompts(town, count, seed, held=True)
+
+
+CORPORA: dict[str, Callable[[Town, int, int], list[Example]]] = {
+    function.__name__: function
+    for function in (
+        *(demonstrations, tranches, scored, voted, ranked),
+        *(threads, comments, reverts),
+        *(prompts, evaluation),
+    )
+}
 
 
 def _with(example: Example, judgement: Judgement) -> Example:

@@ -26,12 +26,11 @@ from truing.records import Judgement, Sampling, UserError
 from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.settings import Data, Machine, Optim, RunSettings, Watch
-from truing.world.corpora import prompts
+from truing.world.corpora import CROWD, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.measure import Found, best_of_curve, evaluated, interval, margins, ordered, plain, with_rewards
 from truing.world.town import town
 
-CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
 WORDY = Crowd((Worker("wordy", length=2.0),), seed=1)  # ten words more are worth a third of everything else
 LONGEST = 48  # tokens of an answer
 

@@ -1,6 +1,6 @@
 """What a kind of request is. A new one is one class: how it is asked, what may be said to it, what is right.
 
-See `docs/world.md` for an example, and `sums.py` for the shortest of those that are here.
+See `docs/world.md` for an example, and `Sums` in `skills.py` for a short one.
 """
 
 from __future__ import annotations

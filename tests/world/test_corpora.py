@@ -1,0 +1,73 @@
+"""Data sets of the world: on their side of the line, and as good or bad as they say."""
+
+import pytest
+
+import truing
+from truing.cli import main
+from truing.world import corpora
+from truing.world.judge import gold
+from truing.world.language import held_out, request_in
+from truing.world.town import town
+
+TOWN = town(0)
+JUDGED = ("tranches", "scored", "voted", "ranked", "threads", "comments")
+
+
+def value(example, answer):
+    return gold(TOWN, example.prompt, example.answers[answer].text).overall
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize("name", [name for name in corpora.CORPORA if name not in ("evaluation", "reverts")])
+def test_corpora_hold_no_held_out_request(name):
+    examples = corpora.CORPORA[name](TOWN, 200, 1)
+    assert len(examples) == 200
+    for example in examples:
+        assert bool(example.judgements) == (name in JUDGED)
+        assert not held_out(request_in(TOWN, example.prompt), example.prompt[-1].text)
+
+
+def test_prompts_come_from_one_side_of_the_line_or_the_other():
+    train, test = ({e.prompt[-1].text for e in make(TOWN, 500, 0)} for make in (corpora.prompts, corpora.evaluation))
+    assert len(train) == len(test) == 500
+    assert not train & test
+    assert all(held_out(request_in(TOWN, text), text) for text in test)
+
+
+def test_tranches_get_better_and_say_which_they_are():
+    found = {}
+    for example in corpora.tranches(TOWN, 900, 0):
+        found.setdefault(example.source, []).append((value(example, 0) + value(example, 1)) / 2)
+    assert [len(values) for values in found.values()] == [300, 300, 300]
+    base, best, online = (mean(found[f"world:{name}"]) for name in corpora.TRANCHES)
+    assert base + 0.1 < min(best, online)
+
+
+def test_a_reverted_edit_is_the_worse_page():
+    for example in corpora.reverts(TOWN, 100, 0):
+        assert example.ranks() == [0, 1]
+        assert example.answers[0].text != example.answers[1].text
+
+
+def test_the_sites_value_different_things():
+    def with_gold(examples):
+        agree = []
+        for e in examples:
+            values = e.judgements[-1].value
+            a, b = value(e, 0), value(e, 1)
+            if a != b and values[0] != values[1]:
+                agree.append((a > b) == (values[0] > values[1]))
+        return mean(agree)
+
+    assert with_gold(corpora.threads(TOWN, 500, 0)) > with_gold(corpora.comments(TOWN, 500, 0)) + 0.1
+
+
+def test_a_corpus_is_written_as_a_file_that_reads_back(tmp_path, capsys):
+    file = tmp_path / "pairs.jsonl"
+    main(["world", "corpus", "tranches", str(file), "--count", "30"])
+    assert "30 examples. Comparisons as they are collected" in capsys.readouterr().err
+    assert [e.answers for e in truing.read(str(file))] == [e.answers for e in corpora.tranches(TOWN, 30, 0)]
