@@ -51,7 +51,7 @@ def against(title: str, note: str, label: str, lines: Sequence[tuple[str, Sequen
     xs = sorted({at for _, points in lines for at, _ in points})
     x = Axis(xs[0], xs[-1], LEFT, WIDTH - 92, log=True)
     body = [f'<text class="tick x" x="{x(at):.1f}" y="{HEIGHT - 9}">{number(at)}</text>' for at in xs]
-    ends = list[float]()
+    starts, ends = list[float](), list[float]()  # where labels stand: one that would be written over goes above
     for i, (name, points) in enumerate(lines):
         low, high = min(v.low for _, v in points), max(v.high for _, v in points)
         y = Axis(low, high if high > low else low + 1, HEIGHT - BOTTOM - 8, TOP + 8)
@@ -61,16 +61,21 @@ def against(title: str, note: str, label: str, lines: Sequence[tuple[str, Sequen
             for at, v in points
         ]
         start, end = points[0][1].mean, points[-1][1].mean
-        above = any(abs(y(end) - other) < 14 for other in ends)  # of a label that would be written over
-        ends.append(y(end))
+        begin_at, end_at = _free(y(start) + 4, starts), _free(y(end) + 4, ends)
         body.append(
             f'<polyline class="line c{i} d{i}" points="{path}"/>'
-            f'<text class="tick y" x="{LEFT - 6}" y="{y(start) + 4:.1f}">{start:.2f}</text>'
-            f'<text class="tick" x="{x(xs[-1]) + 8:.1f}" y="{y(end) + 4 - 13 * above:.1f}">{end:.2f} {esc(name)}</text>'
+            f'<text class="tick y" x="{LEFT - 6}" y="{begin_at:.1f}">{start:.2f}</text>'
+            f'<text class="tick" x="{x(xs[-1]) + 8:.1f}" y="{end_at:.1f}">{end:.2f} {esc(name)}</text>'
         )
     said = "; ".join(f"{name}: " + ", ".join(f"{number(at)} → {v}" for at, v in points) for name, points in lines)
     body.append(f'<text class="tick y" x="{LEFT - 6}" y="{HEIGHT - 9}">{esc(label)}</text>')
     return _figure(title, note, said, "".join(body), HEIGHT)
+
+
+def _free(y: float, taken: list[float]) -> float:
+    """This height for a label, or one line above it, if there is one already."""
+    taken.append(y - 13 if any(abs(y - other) < 13 for other in taken) else y)
+    return taken[-1]
 
 
 def reliability(title: str, note: str, gaps: Sequence[float], bins: int = 10) -> str:
