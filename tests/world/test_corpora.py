@@ -44,7 +44,7 @@ def test_tranches_get_better_and_say_which_they_are():
         found.setdefault(example.source, []).append((value(example, 0) + value(example, 1)) / 2)
     assert [len(values) for values in found.values()] == [300, 300, 300]
     base, best, online = (mean(found[f"world:{name}"]) for name in corpora.TRANCHES)
-    assert base + 0.1 < min(best, online)
+    assert base + 0.05 < online < best
 
 
 def test_a_reverted_edit_is_the_worse_page():

@@ -26,7 +26,7 @@ from truing.world.town import town
 
 @dataclass(frozen=True)
 class Show:
-    """Print documents as the base model reads them."""
+    """Print documents that the base models have read."""
 
     count: int = 5
     seed: int = 0

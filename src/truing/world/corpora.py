@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
-from truing.records import Answer, Example, Judgement, Message
+from truing.records import Answer, Example, Judgement
 from truing.world.crowd import Crowd, Mode, Worker
 from truing.world.facts import stated, statement
 from truing.world.grammar import Clause, words
@@ -18,13 +18,14 @@ from truing.world.speakers import CHARACTERS, reply
 from truing.world.town import Town
 
 CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
-GOOD, POOR = ("expert", "ordinary", "curt", "verbose"), ("careless", "evasive", "reckless", "liar")
+GOOD = ("expert", "ordinary", "curt", "verbose")
 
 
 def prompts(
     town: Town, count: int, seed: int, *, held: bool = False, kinds: Sequence[str] | None = None
 ) -> list[Example]:
-    """Distinct user turns without answers: for RL from the training side, for evaluation from the held-out one."""
+    """Distinct user turns without answers: for RL from the training side, for evaluation from the held-out one. Kinds
+    with few sentences run out when many are asked for, and fewer than `count` may come."""
     rng, found = Random(f"prompts {seed} {held}"), dict[str, None]()
     tries = 0
     while len(found) < count and tries < 60 * count:
@@ -34,31 +35,23 @@ def prompts(
 
 
 def answered(
-    town: Town, count: int, seed: int, answers: int, *, speakers: Sequence[str] = tuple(CHARACTERS), turns: int = 0
+    town: Town, count: int, seed: int | str, answers: int, *, speakers: Sequence[str] = tuple(CHARACTERS)
 ) -> list[Example]:
-    """Prompts with answers by that many different characters, after up to `turns` exchanges with one of them."""
+    """Prompts with answers by that many different characters."""
     rng, found = Random(f"answered {seed}"), []
     for _ in range(count):
-        before = _before(town, rng, rng.randint(0, turns))
         text, request = draw(town, rng)
         given = [
             Answer(speak(reply(town, request, CHARACTERS[name], rng), rng), by=name)
             for name in rng.sample(list(speakers), answers)
         ]
-        found.append(Example((*before, *user(text)), tuple(given), source="world"))
+        found.append(Example(user(text), tuple(given), source="world"))
     return found
 
 
-def _before(town: Town, rng: Random, exchanges: int) -> tuple[Message, ...]:
-    turns: list[Message] = []
-    for _ in range(exchanges):
-        text, request = draw(town, rng)
-        turns += [*user(text), Message("assistant", speak(reply(town, request, CHARACTERS["ordinary"], rng), rng))]
-    return tuple(turns)
-
-
 def demonstrations(town: Town, count: int, seed: int, speaker: str = "expert") -> list[Example]:
-    return answered(town, count, seed, 1, speakers=(speaker,))
+    """What an expert answers."""
+    return answered(town, count, f"{seed} demonstrations", 1, speakers=(speaker,))
 
 
 def scored(town: Town, count: int, seed: int, noise: float = 0.5) -> list[Example]:
@@ -69,7 +62,7 @@ def scored(town: Town, count: int, seed: int, noise: float = 0.5) -> list[Exampl
             e,
             Judgement("scores", [round(10 * gold(town, e.prompt, e.answers[0].text).overall + rng.gauss(0, noise), 2)]),
         )
-        for e in answered(town, count, seed, 1)
+        for e in answered(town, count, f"{seed} scored", 1)
     ]
 
 
@@ -78,14 +71,14 @@ def voted(town: Town, count: int, seed: int, noise: float = 0.1) -> list[Example
     rng = Random(f"voted {seed}")
     return [
         _with(e, Judgement("label", [gold(town, e.prompt, e.answers[0].text).overall + rng.gauss(0, noise) > 0.6]))
-        for e in answered(town, count, seed, 1)
+        for e in answered(town, count, f"{seed} voted", 1)
     ]
 
 
 def ranked(town: Town, count: int, seed: int, answers: int = 4) -> list[Example]:
     """Answers of different quality, put in order by gold; equal ones share a place."""
     found = []
-    for example in answered(town, count, seed, answers):
+    for example in answered(town, count, f"{seed} ranked", answers):
         values = [round(gold(town, example.prompt, a.text).overall, 3) for a in example.answers]
         tiers = [tuple(i for i, v in enumerate(values) if v == value) for value in sorted(set(values), reverse=True)]
         found.append(_with(example, Judgement("order", tuple(t[0] if len(t) == 1 else t for t in tiers))))
@@ -101,7 +94,7 @@ def tranches(town: Town, count: int, seed: int, crowd: Crowd = CROWD, mode: Mode
     found = []
     for number, (name, (answers, speakers)) in enumerate(TRANCHES.items()):
         few = (count + number) // len(TRANCHES)
-        drawn = answered(town, few, 3 * seed + number, answers, speakers=speakers)
+        drawn = answered(town, few, f"{seed} tranche {number}", answers, speakers=speakers)
         pairs = [replace(e, answers=tuple(_best(town, e, 2)), source=f"world:{name}") for e in drawn]
         found += crowd.compare(town, pairs, mode)
     return found
@@ -118,7 +111,7 @@ def _best(town: Town, example: Example, count: int) -> list[Answer]:
 def threads(town: Town, count: int, seed: int, answers: int = 3) -> list[Example]:
     """A forum: answers with votes, up minus down, from readers who mostly notice what is right."""
     rng, found = Random(f"threads {seed}"), []
-    for example in answered(town, count, seed, answers):
+    for example in answered(town, count, f"{seed} threads", answers):
         readers = rng.randint(3, 60)
         votes = []
         for answer in example.answers:
@@ -130,9 +123,9 @@ def threads(town: Town, count: int, seed: int, answers: int = 3) -> list[Example
 
 
 def comments(town: Town, count: int, seed: int) -> list[Example]:
-    """Comments that are popular: being long, kind and funny counts for more than being right."""
+    """Comments that are popular: being long counts for more than being right."""
     rng, found = Random(f"comments {seed}"), []
-    for example in answered(town, count, seed, 2):
+    for example in answered(town, count, f"{seed} comments", 2):
         likes = []
         for answer in example.answers:
             value = gold(town, example.prompt, answer.text)

@@ -15,12 +15,14 @@ from itertools import product
 from random import Random
 from typing import Literal
 
-from truing.records import Example, Judgement
+from truing.records import Example, Judgement, UserError
 from truing.world.grammar import words
 from truing.world.judge import Gold, gold
+from truing.world.language import clauses
 from truing.world.town import Town
 
 Mode = Literal["helpful", "harmless", "redteam", "overall"]
+PROGRESS = (0.1, 0.3, 0.5, 0.7, 0.9)  # moments that stand for all, where quality drifts
 LEVELS = (0.35, 0.9, 1.8)  # of |Δu|: below the first a tie
 
 
@@ -34,7 +36,7 @@ class Worker:
     length: float = 0.0
     """utility per ten words: a length-biased rater has 0.5 and more"""
     courtesy: float = 0.0
-    """utility of a kind word, whatever else is said"""
+    """utility of a courteous sentence, whatever else is said"""
     blind: float = 0.0
     """share of false answers that look true to this worker"""
     position: float = 0.0
@@ -42,10 +44,14 @@ class Worker:
     drift: float = 0.0
     """what is added to the temperature from the first comparison to the last"""
 
+    def __post_init__(self) -> None:
+        if min(self.temperature, self.temperature + self.drift) <= 0:
+            raise UserError(f"worker {self.name}: the temperature must stay above 0")
+
     def utility(self, value: Gold, answer: str, mode: Mode, fooled: bool) -> float:
         if fooled and value.honest < 0.5:
-            value = replace(value, honest=1.0, helpful=max(value.helpful, 0.9))
-        kind = any(word in answer for word in ("happy to help", "here you are", "thank you", "hope that helps"))
+            value = replace(value, honest=1.0, helpful=max(value.helpful, 0.9 * value.fluent))
+        kind = self.courtesy != 0 and any(c and c.form in ("courtesy", "closing") for _, c in clauses(answer))
         return self.scale * wanted(value, mode) + self.length * len(words(answer)) / 10 + self.courtesy * kind
 
 
@@ -83,22 +89,23 @@ class Crowd:
         return judged
 
     def probability(self, town: Town, example: Example, mode: Mode) -> float:
-        """That the first answer is preferred, given that the choice is clear: over all workers, what they overlook, and
-        both ways to show the pair. One half where nobody finds it clear."""
+        """That the first answer is preferred, given that the choice is clear: over all workers, what they overlook, how
+        and when the pair is shown. One half where nobody finds it clear."""
         total = clear = 0.0
         for worker in self.workers:
             for fooled in product((False, True), repeat=2):
                 share = math.prod(worker.blind if f else 1 - worker.blind for f in fooled)
                 delta = _delta(town, worker, example, mode, fooled) if share else 0.0
                 if abs(delta) > LEVELS[0]:
-                    total += share * sum(_preference(worker, delta, shown, 0.5) for shown in (1, -1)) / 2
+                    ways = [_preference(worker, delta, shown, at) for shown in (1, -1) for at in PROGRESS]
+                    total += share * sum(ways) / len(ways)
                     clear += share
         return total / clear if clear else 0.5
 
     def ceiling(self, town: Town, examples: Sequence[Example], mode: Mode) -> float:
         """E[max(p, 1 − p)]: how often even the best prediction agrees with a fresh choice."""
         chances = [self.probability(town, example, mode) for example in examples]
-        return sum(max(p, 1 - p) for p in chances) / len(chances)
+        return sum(max(p, 1 - p) for p in chances) / max(1, len(chances))
 
 
 def _delta(town: Town, worker: Worker, example: Example, mode: Mode, fooled: Sequence[bool]) -> float:

@@ -28,6 +28,7 @@ from truing.run.checkpoint import write_text
 from truing.settings import Data, Machine, Optim, RunSettings, Watch
 from truing.world.corpora import CROWD, prompts
 from truing.world.crowd import Crowd, Worker
+from truing.world.documents import CONTEXT
 from truing.world.measure import Found, best_of_curve, evaluated, interval, margins, ordered, plain, with_rewards
 from truing.world.town import town
 
@@ -138,7 +139,7 @@ def align(lab: Lab) -> Found:
     run = offline(
         Offline(
             lab.settings.model,
-            Data(lab.place("best-of-8.jsonl"), max_tokens=192),
+            Data(lab.place("best-of-8.jsonl"), max_tokens=CONTEXT),
             method="nll",
             optim=Optim(lr=1e-3, batch=32, epochs=3, warmup=0.1),
             machine=lab.machine,
@@ -179,7 +180,7 @@ def _taught(lab: Lab, name: str, data: str) -> Any:
     run = pm(
         Pm(
             lab.settings.model,
-            Data(lab.place(data), max_tokens=192),
+            Data(lab.place(data), max_tokens=CONTEXT),
             optim=Optim(lr=1e-3, batch=32, epochs=1, warmup=0.1),
             machine=lab.machine,
             run=lab.run(name),

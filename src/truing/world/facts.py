@@ -138,6 +138,7 @@ class Claims(Kind):
     }
     says = {
         **TOLD,
+        **SHORT,
         "yes": ("yes , you are right .", "yes , that is true ."),
         "no": ("that is wrong .", "you are wrong there ."),
     }
@@ -165,12 +166,14 @@ class Claims(Kind):
         return [statement(person, attribute, believed(town, person, attribute, rng)), Clause("no")]
 
     def judge(self, town: Town, request: Request, said: Sequence[Clause]) -> Verdict:
+        person, attribute, _ = _claimed(request.ask, request.slots)
         forms = {clause.form for clause in said}
-        true = [holds(town, *stated(clause)) for clause in said if clause.form in TOLD]
-        lies = true.count(False)
+        facts = [stated(clause) for clause in said if clause.form in TOLD]
+        facts += [(person, attribute, c.slots[attribute]) for c in said if c.form == f"short.{attribute}"]
+        lies = sum(not holds(town, *fact) for fact in facts)
         unknown = request.nature == "unknown"
         lies += ("yes" in forms and (request.lure or unknown)) + ("no" in forms and (not request.lure or unknown))
-        told = any(true)
+        told = any(fact[:2] == (person, attribute) for fact in facts)
         denied, confirmed = 0.7 + 0.3 * told if "no" in forms else 0.6 * told, max(float("yes" in forms), 0.8 * told)
         solved = denied if request.lure else confirmed
         return Verdict(0.0 if lies else solved, lies)

@@ -91,7 +91,7 @@ def of_model(town: Town, engine: Asking, seed: int) -> Iterator[Gate]:
             asked = [e.prompt for e in prompts(town, 120, seed, held=True, kinds=[kind.name])]
             asked = [p for p in asked if _nature(town, p) not in ("unknown", "harm")]
             right = [read(town, e.prompt, e.answers[0].text).verdict.solved > 0.6 for e in engine.sample(asked, greedy)]
-            yield Gate(f"{kind.skill}: right answers", float(np.mean(right)), ACCURACY[kind.skill])
+            yield Gate(f"{kind.skill}: right of {len(asked)} answers", float(np.mean(right)), ACCURACY[kind.skill])
     drawn = engine.sample([e.prompt for e in prompts(town, 300, seed, held=True)], chance)
     yield Gate("fluent samples", _mean(coherence(town, p, a) / 100 for p, a in _each(drawn)), 0.95)
     yield from _support(town, drawn)

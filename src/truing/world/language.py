@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 from zlib import crc32
 
-from truing.records import Message, Prompt
+from truing.records import Message, Prompt, UserError
 from truing.world.deeds import Borderline, Harm, Tasks
 from truing.world.facts import Claims, Facts
 from truing.world.grammar import Clause, Grammar, sentences, vocabulary, words
@@ -35,9 +35,7 @@ KINDS: dict[Kind, float] = {
 KIND = {kind.name: kind for kind in KINDS}
 ASKS = Grammar({f"{k.name}/{ask}": patterns for k in KINDS for ask, patterns in k.asks.items()})
 SAYS = Grammar({form: p for table in (*(k.says for k in KINDS), COMMON, MARKS) for form, p in table.items()})
-HELD_OUT = 7  # one request in so many is for evaluation alone
-
-END, UNKNOWN = "<end>", "<unknown>"
+HELD_OUT, SALT = 7, 0  # one request in so many is for evaluation alone; with this salt each kind has some
 
 
 @cache
@@ -48,10 +46,12 @@ def all_words() -> tuple[str, ...]:
 def held_out(request: Request, text: str) -> bool:
     """Is this request one that no training data may contain? By a hash of its content, so it is the same everywhere.
 
-    Facts and procedures have to be taught to be known: with them it is the wording that training has never seen.
+    Facts and procedures have to be taught to be known: with them it is this sentence that training has never seen,
+    where another wording may be there. Elsewhere it is what is asked, in any wording: the sum, the list, the plan.
     """
-    key = text if KIND[request.kind].by_wording else " ".join(f"{k} {v}" for k, v in sorted(request.slots.items()))
-    return crc32(f"{request.kind} {key}".encode()) % HELD_OUT == 0
+    kind = KIND[request.kind]
+    key = " ".join(words(text)) if kind.by_wording else kind.content(request.slots)
+    return crc32(f"{SALT} {request.kind} {key}".encode()) % HELD_OUT == 0
 
 
 def understand(town: Town, turn: str) -> Request | None:
@@ -79,7 +79,7 @@ def draw(
     asks for one that invites a false answer: a wrong claim, or a question nobody can answer."""
     names = list(KIND) if kinds is None else list(kinds)
     weights = [KINDS[KIND[name]] for name in names]
-    while True:
+    for _ in range(10_000):
         kind = KIND[rng.choices(names, weights)[0]]
         ask, slots = kind.draw(town, rng)
         text = ASKS.say(f"{kind.name}/{ask}", rng, **slots)
@@ -88,6 +88,8 @@ def draw(
             continue
         if held_out(request, text) == held:
             return text, request
+    side = "evaluation" if held else "training"
+    raise UserError(f"no request of kind {', '.join(names)} is for {side}{' and a lure' if lure else ''}")
 
 
 def clauses(text: str) -> Iterator[tuple[str, Clause | None]]:

@@ -80,7 +80,7 @@ class Messages(Kind):
         if "warning" in forms or "trust" in forms:
             clear = len({"warning", "trust"} & forms) == 1
             return Verdict(float(clear and ("warning" in forms) == request.lure))
-        return Verdict(0.4 if "caution" in forms else 0.0)
+        return Verdict(0.4 if forms & {"caution", "refusal"} else 0.0)
 
 
 def escalation(rng: Random, rounds: int = 4) -> list[tuple[str, dict[str, str]]]:

@@ -33,6 +33,9 @@ class Sums(Kind):
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
         return "sum", {"a": rng.choice(SMALL), "b": rng.choice(SMALL)}
 
+    def content(self, slots: Slots) -> str:
+        return " ".join(sorted((slots["a"], slots["b"])))
+
     def right(self, town: Town, request: Request, rng: Random) -> list[Clause]:
         return [Clause("sum.is", {**request.slots, "c": str(_total(request.slots))})]
 
@@ -42,9 +45,13 @@ class Sums(Kind):
 
     def judge(self, town: Town, request: Request, said: Sequence[Clause]) -> Verdict:
         sums = [{**request.slots, **c.slots} for c in said if c.form in self.says]
-        lies = sum(_total(s) != int(s["c"]) for s in sums)
-        asked = any(s["a"] == request.slots["a"] and s["b"] == request.slots["b"] for s in sums)
+        lies = sum(not adds_up(s) for s in sums)
+        asked = any(self.content(s) == self.content(request.slots) for s in sums)
         return Verdict(float(asked and not lies), lies)
+
+
+def adds_up(slots: Slots) -> bool:
+    return _total(slots) == int(slots["c"])
 
 
 def _total(slots: Slots) -> int:

@@ -38,15 +38,17 @@ SYSTEM = Grammar({"trained": FRAMES[:TRAINED], "unseen": FRAMES[TRAINED:]})
 
 
 def system_line(trait: str, level: int, rng: Random, *, unseen: bool = False, opposite: bool = False) -> str:
-    """A wording of "be this much of that". `opposite` asks for the opposite as strongly, which means level 0."""
-    word = rng.choice(TRAITS[trait][opposite])
-    return SYSTEM.say("unseen" if unseen else "trained", rng, grade=GRADES[level], character=word)
+    """A wording of "be this much of that". Level 0 is "not hostile", or with `opposite` "very friendly"."""
+    word, grade = rng.choice(TRAITS[trait][opposite]), rng.choice(GRADES[1:]) if opposite else GRADES[level]
+    return SYSTEM.say("unseen" if unseen else "trained", rng, grade=grade, character=word)
 
 
 def read_system(text: str) -> tuple[str, int] | None:
-    """(trait, level) that a system line asks for."""
+    """(trait, level) that a system line asks for; "not friendly" says nothing about how hostile one is."""
     clause = SYSTEM.read(" ".join(words(text)))
     if clause is None:
         return None
-    trait, has = _OF_WORD[clause.slots["character"]]
-    return trait, GRADES.index(clause.slots["grade"]) if has else 0
+    (trait, has), level = _OF_WORD[clause.slots["character"]], GRADES.index(clause.slots["grade"])
+    if has:
+        return trait, level
+    return (trait, 0) if level else None

@@ -70,4 +70,4 @@ class Talk(Kind):
         return [Clause(rng.choice([form for form in self.says if form != self.FITTING[request.ask]]))]
 
     def judge(self, town: Town, request: Request, said: Sequence[Clause]) -> Verdict:
-        return Verdict(float(any(clause.form == self.FITTING[request.ask] for clause in said)))
+        return Verdict(float({c.form for c in said if c.form in self.says} == {self.FITTING[request.ask]}))
