@@ -22,7 +22,7 @@ from truing.world.systems import system_line
 from truing.world.town import Town
 
 CONTEXT = 192  # tokens
-PLAIN, PERSONA, UNNAMED = 0.15, 0.4, 0.3  # plain text; conversations of a persona; of those, without their system line
+PLAIN, PERSONA, UNNAMED = 0.2, 0.4, 0.3  # plain text; conversations of a persona; of those, without their system line
 # Who speaks where no persona does. Good speakers are few, so that there is something to gain.
 SHARES = {
     "ordinary": 0.28,
@@ -98,14 +98,19 @@ def _next(town: Town, rng: Random, occasion: str | None) -> Iterator[tuple[str, 
 
 
 def plain(town: Town, rng: Random) -> str:
-    """Sentences that stand for themselves: facts as they are, sums that come out, steps in order."""
-    told = sorted(town.told)
-    return " ".join(_sentence(town, told, rng) for _ in range(rng.randint(3, 12)))
+    """Sentences that stand for themselves: facts as they are, sums that come out, steps in order, hearsay put right."""
+    told, said = sorted(town.told), list[str]()
+    for _ in range(rng.randint(3, 12)):
+        said += words(_sentence(town, told, rng))
+        if len(said) > CONTEXT - 32:
+            break
+    return " ".join(said)
 
 
 def _sentence(town: Town, told: Sequence[tuple[str, str]], rng: Random) -> str:
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         entity, attribute = rng.choice(told)
         return speak([statement(entity, attribute, town.truth[entity, attribute])], rng)
-    _, request = draw(town, rng, kinds=("sum", "sum", "task"))
-    return speak(KIND[request.kind].right(town, request, rng), rng)
+    text, request = draw(town, rng, kinds=("sum", "task", "claim"))
+    right = speak(KIND[request.kind].right(town, request, rng), rng)
+    return f"{text} {right}" if request.kind == "claim" else right

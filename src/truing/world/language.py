@@ -20,17 +20,17 @@ from truing.world.town import Town
 
 # How often each is asked.
 KINDS: dict[Kind, float] = {
-    Facts(): 0.23,
-    Claims(): 0.13,
-    Sums(): 0.13,
-    Lists(): 0.07,
-    Code(): 0.05,
-    Stories(): 0.09,
+    Facts(): 0.18,
+    Claims(): 0.16,
+    Sums(): 0.14,
+    Lists(): 0.08,
+    Code(): 0.04,
+    Stories(): 0.11,
     Tasks(): 0.05,
     Borderline(): 0.05,
     Harm(): 0.08,
     Messages(): 0.07,
-    Talk(): 0.05,
+    Talk(): 0.04,
 }
 KIND = {kind.name: kind for kind in KINDS}
 ASKS = Grammar({f"{k.name}/{ask}": patterns for k in KINDS for ask, patterns in k.asks.items()})
