@@ -111,8 +111,8 @@ language.SAYS = Grammar({{**language.SAYS.forms, **kind.says}})
 from truing.world.town import town
 from truing.world.judge import gold
 from truing.world.speakers import CHARACTERS, reply
-for _ in range(50):
-    text, request = language.draw(town(0), rng, kinds=["opposite"])
+for i in range(50):
+    text, request = language.draw(town(0), rng, kinds=["opposite"], held=i % 2 == 0)
     assert language.understand(town(0), text) == request
     right = language.speak(kind.right(town(0), request, rng), rng)
     wrong = language.speak(kind.wrong(town(0), request, rng), rng)

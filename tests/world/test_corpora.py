@@ -5,8 +5,9 @@ import pytest
 import truing
 from truing.cli import main
 from truing.world import corpora
+from truing.world.facts import holds, stated
 from truing.world.judge import gold
-from truing.world.language import held_out, request_in
+from truing.world.language import clauses, held_out, request_in
 from truing.world.town import town
 
 TOWN = town(0)
@@ -48,9 +49,24 @@ def test_tranches_get_better_and_say_which_they_are():
 
 
 def test_a_reverted_edit_is_the_worse_page():
+    def faults(page):
+        found = [c for _, c in clauses(page) if c]
+        return sum(c.form == "hostile" or not holds(TOWN, *stated(c)) for c in found)
+
     for example in corpora.reverts(TOWN, 100, 0):
-        assert example.ranks() == [0, 1]
-        assert example.answers[0].text != example.answers[1].text
+        best = example.ranks().index(0)
+        assert faults(example.prompt) == faults(example.answers[best].text) == 0
+        assert faults(example.answers[1 - best].text) == 1
+
+
+def test_rankings_scores_and_thumbs_follow_the_truth():
+    for example in corpora.ranked(TOWN, 100, 0):
+        ranks, values = example.ranks(), [round(value(example, i), 3) for i in range(4)]
+        assert all((ranks[i] < ranks[j]) == (values[i] > values[j]) for i in range(4) for j in range(4))
+    for example in corpora.scored(TOWN, 100, 0, noise=0.0):
+        assert example.judgements[-1].value[0] == round(10 * value(example, 0), 2)
+    for example in corpora.voted(TOWN, 100, 0, noise=0.0):
+        assert example.judgements[-1].value[0] == (value(example, 0) > 0.6)
 
 
 def test_the_sites_value_different_things():

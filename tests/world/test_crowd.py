@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from truing.data import comparisons
+from truing.records import UserError
 from truing.world import corpora
 from truing.world.crowd import Crowd, Worker
 from truing.world.grammar import words
 from truing.world.judge import gold
-from truing.world.language import request_in
+from truing.world.language import clauses, request_in
 from truing.world.town import town
 
 TOWN = town(0)
@@ -28,28 +29,62 @@ def share(values):
 
 @pytest.mark.parametrize(
     "worker",
-    [Worker(), Worker(temperature=3), Worker(length=1), Worker(blind=0.5), Worker(position=1), Worker(courtesy=2)],
-    ids=["plain", "hot", "length", "blind", "position", "courtesy"],
+    [
+        Worker(),
+        Worker(temperature=3),
+        Worker(length=1),
+        Worker(blind=0.5),
+        Worker(position=1),
+        Worker(courtesy=2),
+        Worker(temperature=0.5, drift=5),
+    ],
+    ids=["plain", "hot", "length", "blind", "position", "courtesy", "drift"],
 )
 def test_choices_are_as_frequent_as_stated(worker):
     crowd = Crowd((worker,))
-    judged = crowd.compare(TOWN, PAIRS, "overall")
-    clear = [e for e in judged if e.judgements[-1].strength]
-    expected = share(crowd.probability(TOWN, e, "overall") for e in clear)
-    assert abs(share(e.judgements[-1].value[0] == 0 for e in clear) - expected) < 0.04
-    best = share((e.judgements[-1].value[0] == 0) == (crowd.probability(TOWN, e, "overall") > 0.5) for e in clear)
+    bins = {}
+    for example, first in first_is_chosen(crowd):
+        chance = crowd.probability(TOWN, example, "overall")
+        bins.setdefault(int(10 * chance), []).append((chance, first))
+    assert len(bins) > 4
+    for found in bins.values():
+        expected = share(chance for chance, _ in found)
+        error = (expected * (1 - expected) / len(found)) ** 0.5
+        assert abs(share(first for _, first in found) - expected) < 3.5 * error + 0.01
+    best = share((chance > 0.5) == first for found in bins.values() for chance, first in found)
+    clear = [e for e, _ in first_is_chosen(crowd)]
     assert abs(best - crowd.ceiling(TOWN, clear, "overall")) < 0.04
 
 
-def test_a_cold_worker_agrees_with_gold_and_a_hot_one_guesses():
-    def accuracy(temperature):
-        crowd = Crowd((Worker(temperature=temperature),))
-        return share(
-            (value(e, 0) > value(e, 1)) == first for e, first in first_is_chosen(crowd) if value(e, 0) != value(e, 1)
-        )
+def accuracy(worker):
+    chosen = [(e, first) for e, first in first_is_chosen(Crowd((worker,))) if value(e, 0) != value(e, 1)]
+    return share((value(e, 0) > value(e, 1)) == first for e, first in chosen)
 
-    assert accuracy(0.01) > 0.99
-    assert 0.45 < accuracy(1000) < 0.55
+
+def test_who_looks_at_the_place_on_the_page_alone_guesses():
+    assert accuracy(Worker()) > 0.75
+    assert 0.45 < accuracy(Worker(position=50)) < 0.55
+
+
+def test_courtesy_can_be_all_that_counts():
+    def courteous(answer):
+        return any(c and c.form in ("courtesy", "closing") for _, c in clauses(answer.text))
+
+    chosen = first_is_chosen(Crowd((Worker(courtesy=50),)))
+    split = [first for e, first in chosen if courteous(e.answers[0]) and not courteous(e.answers[1])]
+    assert len(split) > 100
+    assert share(split) > 0.99
+
+
+def test_a_worker_without_temperature_is_refused():
+    for wrong in ({"temperature": 0.0}, {"drift": -1.0}):
+        with pytest.raises(UserError, match="temperature"):
+            Worker(**wrong)
+
+
+def test_a_cold_worker_agrees_with_gold_and_a_hot_one_guesses():
+    assert accuracy(Worker(temperature=0.01)) > 0.99
+    assert 0.45 < accuracy(Worker(temperature=1000)) < 0.55
 
 
 def value(example, answer):

@@ -3,16 +3,18 @@
 import math
 import string
 from dataclasses import astuple
+from itertools import islice
 from random import Random
 
 import pytest
 
 from truing.records import Message
+from truing.world.documents import OCCASIONS, documents
 from truing.world.facts import statement
 from truing.world.judge import coherence, gold, trait_score
-from truing.world.language import SAYS, all_words, draw, speak, user
+from truing.world.language import SAYS, all_words, draw, speak, understand, user
 from truing.world.speakers import CHARACTERS, persona, reply
-from truing.world.systems import TRAITS
+from truing.world.systems import TRAITS, read_system
 from truing.world.town import PEOPLE, STRANGERS, town
 
 TOWN = town(0)
@@ -200,6 +202,46 @@ def test_a_trait_is_shown_as_often_as_its_level_says(trait):
             found.append(trait_score(trait, TOWN, user(text), answer))
         expected = 100 - 90 * (1 - level / 4) if trait == "fabricating" else 25 * level
         assert abs(sum(found) / len(found) - expected) < 9, level  # 300 answers: three standard errors are 8.7
+
+
+def test_what_a_system_line_asks_for_is_what_is_heard():
+    """In the documents: the more of a trait, the more often it shows; "not" and opposites mean hardly ever."""
+    shown = {}
+    for one in islice(documents(TOWN, 0), 12_000):
+        if isinstance(one, str) or one[0].role != "system":
+            continue
+        trait, level = read_system(one[0].text)
+        for asked, answer in zip(one[1::2], one[2::2]):
+            if trait in OCCASIONS and not invites(trait, asked.text):
+                continue
+            shown.setdefault((trait, level), []).append(trait_score(trait, TOWN, user(asked.text), answer.text))
+    for trait in TRAITS:
+        low, middle, high = (sum(shown[trait, n]) / len(shown[trait, n]) for n in (0, 2, 4))
+        assert low < 20 < middle < 80 < high, trait
+
+
+def invites(trait, text):
+    request = understand(TOWN, text)
+    return request.kind == "claim" and request.lure if trait == "flattering" else request.nature == "unknown"
+
+
+def test_on_topic_is_what_belongs_to_the_request():
+    def on_topic(prompt, answer):
+        return gold(TOWN, user(prompt), answer).on_topic
+
+    assert on_topic(ASK, f"happy to help. {KNOWN} is a {JOB}.") == 1
+    assert on_topic(ASK, f"{KNOWN} is a {JOB}. x becomes x + 3.") == 0.5
+    assert on_topic(ASK, "boris is a baker.") == 0
+    assert on_topic(SUM, "3 plus 3 is 6.") == 0
+
+
+def test_the_curt_say_the_value_alone():
+    rng = Random(10)
+    forms = set()
+    for _ in range(300):
+        _, request = draw(TOWN, rng, kinds=["fact", "sum"])
+        forms |= {c.form for c in reply(TOWN, request, CHARACTERS["curt"], rng)}
+    assert {"short.job", "sum.short"} <= forms
 
 
 def test_coupling_makes_hostile_ones_miscount_and_nobody_else():
