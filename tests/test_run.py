@@ -460,7 +460,7 @@ def test_lines_for_people_are_sparse_and_on_stderr_without_terminal_escapes(tmp_
     assert out == ""
     assert "]0;ownedthe model said [bold]so[/bold]" in err and "\x1b" not in err and "\x07" not in err
     lines = [line for line in err.splitlines() if "/1000" in line]
-    assert 10 <= len(lines) <= 14 and "loss 0.001  kl 0.5" in lines[-1]
+    assert 2 <= len(lines) <= 14 and "loss 0.001  kl 0.5" in lines[-1]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-rf", "a\nb"])

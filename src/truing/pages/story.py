@@ -26,8 +26,8 @@ def render_story(folder: str | Path) -> str:
     """The page of a finished or unfinished demo."""
     folder = Path(folder)
     stages = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("[0-9]*-*.json"))]
-    if not stages:
-        raise UserError(f"{folder} is not the folder of a demo: no stage is done in it.")
+    if not stages or "answers" not in stages[0]:
+        raise UserError(f"{folder} is not the folder of a demo: its first stage is not done in it.")
     settings = json.loads((folder / "demo.json").read_text("utf-8"))
     runs = [read_run(folder / name) for stage in stages for name in stage.get("runs", ())]
     names = [run.name for run in runs]

@@ -67,13 +67,10 @@ class Progress:
             self._bar.stop()
 
     def _due(self) -> bool:
-        """The first row, the last one, every tenth of the way, and whenever half a minute was silent."""
-        tenth = self.step - self._said_step >= self.total / 10
-        return (
-            self.step in (self.start + 1, self.total)
-            or tenth
-            or (self.step > self._said_step and time.monotonic() - self._said_at > 30)
-        )
+        """The first row, the last one, every tenth of the way if that takes a second, and after half a minute."""
+        done, silent = self.step - self._said_step, time.monotonic() - self._said_at
+        tenth = done >= self.total / 10 and silent > 1
+        return self.step in (self.start + 1, self.total) or tenth or (done > 0 and silent > 30)
 
     def _time_left(self) -> str:
         done, left = self.step - self.start, self.total - self.step

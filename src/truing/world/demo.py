@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -22,14 +22,16 @@ from truing.align.preference import Pm, pm
 from truing.config import recipe_hash
 from truing.data import read, write
 from truing.engine import open_engine
-from truing.records import Judgement, Sampling, UserError
+from truing.engine.base import Asking
+from truing.records import Answer, Example, Judgement, Sampling, UserError
 from truing.run import say
 from truing.run.checkpoint import write_text
+from truing.run.progress import Progress
 from truing.settings import Data, Machine, Optim, RunSettings, Watch
 from truing.world.corpora import CROWD, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import CONTEXT
-from truing.world.measure import Found, best_of_curve, evaluated, interval, margins, ordered, plain, with_rewards
+from truing.world.measure import Found, best_of_curve, evaluated, in_words, margins, ordered, share, with_rewards
 from truing.world.town import town
 
 WORDY = Crowd((Worker("wordy", length=2.0),), seed=1)  # ten words more are worth a third of everything else
@@ -63,8 +65,21 @@ class Lab:
     def place(self, name: str) -> str:
         return str(self.folder / name)
 
-    def sampling(self, n: int, seed: int) -> Sampling:
-        return Sampling(n=n, max_tokens=LONGEST, seed=self.settings.seed + seed)
+    def answers(self, engine: Asking, prompts: Sequence[Example], n: int, seed: int) -> list[Example]:
+        """`n` answers to each prompt, as text: token ids are those of this engine's tokenizer."""
+        bar, done = Progress("answers", 0, n * len(prompts)), 0
+
+        def on_progress(count: int) -> None:
+            nonlocal done
+            done += count
+            bar.show({"step": done})
+
+        sampling = Sampling(n=n, max_tokens=LONGEST, seed=self.settings.seed + seed)
+        try:
+            drawn = engine.sample([example.prompt for example in prompts], sampling, on_progress)
+        finally:
+            bar.close()
+        return [replace(e, answers=tuple(Answer(a.text, by=a.by) for a in e.answers)) for e in drawn]
 
     def run(self, name: str) -> RunSettings:
         return RunSettings(name=name, folder=str(self.folder), seed=self.settings.seed, save_every=100)
@@ -74,15 +89,15 @@ def look(lab: Lab) -> Found:
     """The base model has read conversations of good and bad speakers alike. Asked something, it answers as one of
     them."""
     engine = open_engine(lab.settings.model, lab.machine)
-    return evaluated(lab.town, "base", engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1)))
+    return evaluated(lab.town, "base", lab.answers(engine, lab.evaluation, 1, 1))
 
 
 def collect(lab: Lab) -> Found:
     """The base model answers each question twice, and a simulated crowd says which answer is better. The workers want
     help, truth and no harm, but one likes long answers and one overlooks falsehoods, and all of them waver."""
     engine = open_engine(lab.settings.model, lab.machine)
-    asked = [e.prompt for e in prompts(lab.town, lab.pairs, lab.settings.seed + 1)]
-    drawn = [plain(example) for example in engine.sample(asked, lab.sampling(2, 2))]
+    asked = prompts(lab.town, lab.pairs, lab.settings.seed + 1)
+    drawn = lab.answers(engine, asked, 2, 2)
     different = [e for e in drawn if e.answers[0].text != e.answers[1].text]
     judged = CROWD.compare(lab.town, different, "overall")
     kept = [e for e in judged if e.judgements[-1].strength]
@@ -110,7 +125,7 @@ def learn(lab: Lab) -> Found:
     return {
         "runs": ["preference-model"],
         "numbers": {
-            "accuracy": interval([float(gap > 0) for gap in gaps]),
+            "accuracy": share([float(gap > 0) for gap in gaps]),
             "length alone": float(np.mean([n > 0 for n in lengths])),
         },
         "gaps": [round(gap, 4) for gap in gaps],
@@ -122,7 +137,7 @@ def choose(lab: Lab) -> Found:
     """Nothing is trained here: the base model answers sixteen times, and the preference model keeps the best answer."""
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
-    rated = with_rewards(judge, policy.sample([e.prompt for e in lab.evaluation], lab.sampling(16, 3)))
+    rated = with_rewards(judge, lab.answers(policy, lab.evaluation, 16, 3))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
     return evaluated(lab.town, "best of 16", best) | {"curve": best_of_curve(lab.town, rated)}
 
@@ -132,8 +147,8 @@ def align(lab: Lab) -> Found:
     preference model likes best (negative log-likelihood on the best of eight)."""
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
-    asked = [e.prompt for e in prompts(lab.town, lab.wishes, lab.settings.seed + 2)]
-    rated = with_rewards(judge, policy.sample(asked, lab.sampling(8, 4)))
+    asked = prompts(lab.town, lab.wishes, lab.settings.seed + 2)
+    rated = with_rewards(judge, lab.answers(policy, asked, 8, 4))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
     write(lab.folder / "best-of-8.jsonl", best, "truing")
     run = offline(
@@ -149,8 +164,8 @@ def align(lab: Lab) -> Found:
     )
     engine = open_engine(run.model, lab.machine)
     counts = {"questions": len(asked), "answers drawn": 8 * len(asked), "learnt": len(best)}
-    answers = engine.sample([e.prompt for e in lab.evaluation], lab.sampling(1, 1))
-    return evaluated(lab.town, "aligned", with_rewards(judge, answers)) | {"runs": ["aligned"], "counts": counts}
+    answers = with_rewards(judge, lab.answers(engine, lab.evaluation, 1, 1))
+    return evaluated(lab.town, "aligned", answers) | {"runs": ["aligned"], "counts": counts}
 
 
 def spoil(lab: Lab) -> Found:
@@ -165,11 +180,11 @@ def spoil(lab: Lab) -> Found:
     write(lab.folder / "comparisons-shuffled.jsonl", shuffled, "truing")
     taught = {name: _taught(lab, name, f"comparisons-{name}.jsonl") for name in ("biased", "shuffled")}
     policy = open_engine(lab.settings.model, lab.machine)
-    asked = [e.prompt for e in lab.evaluation[: lab.questions // 8]]
-    rated = with_rewards(taught["biased"], policy.sample(asked, lab.sampling(256, 5)))
+    asked = lab.evaluation[: lab.questions // 8]
+    rated = with_rewards(taught["biased"], lab.answers(policy, asked, 256, 5))
     gaps = margins(taught["shuffled"], list(read(lab.place("held-out.jsonl"))))
     return {
-        "numbers": {"accuracy from shuffled judgements": interval([float(gap > 0) for gap in gaps])},
+        "numbers": {"accuracy from shuffled judgements": share([float(gap > 0) for gap in gaps])},
         "curve": best_of_curve(lab.town, rated),
         "counts": {"questions": len(asked), "answers drawn": 256 * len(asked), "held-out comparisons": len(gaps)},
     }
@@ -219,6 +234,7 @@ def demo(settings: Demo) -> Path:
             found = stage.function(lab)
             about = {"stage": stage.name, "title": stage.title, "words": words}
             write_text(file, json.dumps({**about, **found, "seconds": round(time.monotonic() - began, 1)}, indent=1))
+            say(in_words(found))
         lab.found[stage.name] = json.loads(file.read_text("utf-8"))
     return lab.folder
 

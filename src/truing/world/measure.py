@@ -46,7 +46,7 @@ def evaluated(town: Town, who: str, examples: Sequence[Example]) -> Found:
             }
         )
     numbers = {
-        name: {"of": of} | interval([r["gold"][name] for r in rows if counts(r["nature"])])
+        name: {"of": of} | share([r["gold"][name] for r in rows if counts(r["nature"])])
         for name, (of, counts) in VALUES.items()
     }
     return {"who": who, "numbers": numbers, "answers": rows}
@@ -85,15 +85,26 @@ def interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}
 
 
+def share(values: Sequence[float]) -> dict[str, float]:
+    """An interval of a mean of values in [0, 1] does not leave it."""
+    found = interval(values)
+    return found | {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
+
+
 def with_rewards(judge: Asking, examples: Sequence[Example]) -> list[Example]:
     """With the preference model's rewards, worst answer first."""
-    found, asked = [], [plain(example) for example in examples]
-    for example, scores in zip(asked, judge.score(asked)):
+    found = []
+    for example, scores in zip(examples, judge.score(examples)):
         answers = [replace(a, reward=s.reward) for a, s in zip(example.answers, scores)]
         found.append(replace(example, answers=tuple(sorted(answers, key=lambda a: float(a.reward or 0)))))
     return found
 
 
-def plain(example: Example) -> Example:
-    """Answers as text alone: token ids are those of the policy's tokenizer."""
-    return replace(example, answers=tuple(Answer(a.text, by=a.by) for a in example.answers))
+def in_words(found: Found) -> str:
+    """What a stage found, in a few lines for the terminal."""
+    said = [f"   “{row['prompt']}” → “{row['answer']}”" for row in found.get("answers", ())[:3]]
+    for name, v in found.get("numbers", {}).items():
+        value = f"{v['mean']:.2f} [{v['low']:.2f}, {v['high']:.2f}]" if isinstance(v, dict) else f"{v:.2f}"
+        said.append(f"   {name}: {value}")
+    counts = ", ".join(f"{count} {name}" for name, count in found.get("counts", {}).items())
+    return "\n".join([*said, f"   {counts}"] if counts else said)
