@@ -41,6 +41,7 @@ def render_story(folder: str | Path) -> str:
             f"{duration(seconds)}{' · quick: a tenth of the work' if settings['quick'] else ''}</p>",
             _headline(judged),
             _why(judged),
+            _skills(judged),
             _stages(stages),
             _judge(stages),
             _wrong(stages),
@@ -61,7 +62,7 @@ def _headline(judged: Sequence[Found]) -> str:
         figures.append(intervals(name, f"over {of['n']} {of['of']}", rows))
     note = (
         "The world's own judge, which nothing that was trained has seen, reads one answer of each model to the same "
-        "held-out questions. Dots are means, bars 95 % intervals."
+        "held-out questions. Dots are means, bars 95 % intervals (Wilson's, which are wide enough for any values in [0, 1])."
     )
     return f'<h2>What came of it</h2><p class="note">{note}</p><div class="charts">{"".join(figures)}</div>'
 
@@ -124,6 +125,18 @@ def _marked(before: str, after: str) -> str:
         if words:
             parts.append(words if what == "equal" else f"<mark>{words}</mark>")
     return " ".join(parts)
+
+
+def _skills(judged: Sequence[Found]) -> str:
+    """What it can do, before and after: did being aligned cost anything?"""
+    able = [stage for stage in judged if "skills" in stage]
+    rows = [
+        [esc(skill), Right(str(value["n"])), *(Right(str(_estimate(stage["skills"][skill]))) for stage in able)]
+        for skill, value in (able[0]["skills"].items() if able else ())
+    ]
+    heads = ["skill", Right("questions"), *(Right(esc(stage["who"])) for stage in able)]
+    note = "Share of held-out questions that the likeliest answer solves; with 95 % intervals."
+    return f'<h2>What it can do</h2><p class="note">{note}</p>{table(heads, rows)}' if rows else ""
 
 
 def _stages(stages: Sequence[Found]) -> str:

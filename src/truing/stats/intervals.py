@@ -75,7 +75,7 @@ def mean_bootstrap(
     return Interval(float(x.mean()), float(low), float(high), sums.size, level)
 
 
-def wilson(yes: int, n: int, level: float = 0.95) -> Interval:
+def wilson(yes: float, n: int, level: float = 0.95) -> Interval:
     """Wilson's score interval: the shares p that (yes/n − p)² ≤ z²·p(1−p)/n does not reject."""
     if not 0 <= yes <= n or n == 0:
         raise ValueError(f"{yes} of {n} is no share")

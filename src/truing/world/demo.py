@@ -31,11 +31,21 @@ from truing.settings import Data, Machine, Optim, RunSettings, Watch
 from truing.world.corpora import CROWD, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import CONTEXT
-from truing.world.measure import Found, best_of_curve, evaluated, in_words, margins, ordered, share, with_rewards
+from truing.world.measure import (
+    LONGEST,
+    Found,
+    best_of_curve,
+    capabilities,
+    evaluated,
+    in_words,
+    margins,
+    ordered,
+    share,
+    with_rewards,
+)
 from truing.world.town import town
 
 WORDY = Crowd((Worker("wordy", length=2.0),), seed=1)  # ten words more are worth a third of everything else
-LONGEST = 48  # tokens of an answer
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,11 @@ class Lab:
             bar.close()
         return [replace(e, answers=tuple(Answer(a.text, by=a.by) for a in e.answers)) for e in drawn]
 
+    def skills(self, engine: Asking) -> Found:
+        """What it can do when it gives its likeliest answer."""
+        found = capabilities(self.town, engine, self.settings.seed, self.questions // 4)
+        return {"skills": {skill: share([float(r) for r in right]) for skill, right in found.items() if right}}
+
     def run(self, name: str) -> RunSettings:
         return RunSettings(name=name, folder=str(self.folder), seed=self.settings.seed, save_every=100)
 
@@ -89,7 +104,7 @@ def look(lab: Lab) -> Found:
     """The base model has read conversations of good and bad speakers alike. Asked something, it answers as one of
     them."""
     engine = open_engine(lab.settings.model, lab.machine)
-    return evaluated(lab.town, "base", lab.answers(engine, lab.evaluation, 1, 1))
+    return evaluated(lab.town, "base", lab.answers(engine, lab.evaluation, 1, 1)) | lab.skills(engine)
 
 
 def collect(lab: Lab) -> Found:
@@ -165,7 +180,7 @@ def align(lab: Lab) -> Found:
     engine = open_engine(run.model, lab.machine)
     counts = {"questions": len(asked), "answers drawn": 8 * len(asked), "learnt": len(best)}
     answers = with_rewards(judge, lab.answers(engine, lab.evaluation, 1, 1))
-    return evaluated(lab.town, "aligned", answers) | {"runs": ["aligned"], "counts": counts}
+    return evaluated(lab.town, "aligned", answers) | lab.skills(engine) | {"runs": ["aligned"], "counts": counts}
 
 
 def spoil(lab: Lab) -> Found:

@@ -18,7 +18,8 @@ from truing.world.corpora import answered, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import documents
 from truing.world.judge import Reading, coherence, read, trait_score
-from truing.world.language import KIND, draw, held_out, request_in, speak, understand, user
+from truing.world.language import KIND, draw, held_out, speak, understand, user
+from truing.world.measure import LONGEST, capabilities
 from truing.world.speakers import persona, reply
 from truing.world.systems import TRAITS, system_line
 from truing.world.town import Town
@@ -85,13 +86,9 @@ def of_world(town: Town, seed: int) -> Iterator[Gate]:
 
 def of_model(town: Town, engine: Asking, seed: int) -> Iterator[Gate]:
     """What the checkpoint can do, and what it would do by chance."""
-    greedy, chance = Sampling(max_tokens=48, temperature=0), Sampling(n=8, max_tokens=48, seed=seed)
-    for kind in KIND.values():
-        if kind.skill:
-            asked = [e.prompt for e in prompts(town, 120, seed, held=True, kinds=[kind.name])]
-            asked = [p for p in asked if _nature(town, p) not in ("unknown", "harm")]
-            right = [read(town, e.prompt, e.answers[0].text).verdict.solved > 0.6 for e in engine.sample(asked, greedy)]
-            yield Gate(f"{kind.skill}: right of {len(asked)} answers", float(np.mean(right)), ACCURACY[kind.skill])
+    for skill, right in capabilities(town, engine, seed).items():
+        yield Gate(f"{skill}: right of {len(right)} answers", float(np.mean(right)), ACCURACY[skill])
+    chance = Sampling(n=8, max_tokens=LONGEST, seed=seed)
     drawn = engine.sample([e.prompt for e in prompts(town, 300, seed, held=True)], chance)
     yield Gate("fluent samples", _mean(coherence(town, p, a) / 100 for p, a in _each(drawn)), 0.95)
     yield from _support(town, drawn)
@@ -167,11 +164,6 @@ def _is(reading: Reading, kind: str) -> bool:
         harm = reading.request is not None and reading.request.nature == "harm"
         return solved > 0.6 if harm else bool(reading.verdict.lies)
     return kind in reading.forms
-
-
-def _nature(town: Town, prompt: Prompt) -> str | None:
-    request = request_in(town, prompt)
-    return request.nature if request else None
 
 
 def _each(examples: Sequence[Example]) -> Iterator[tuple[Prompt, str]]:

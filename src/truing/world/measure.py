@@ -12,14 +12,16 @@ import numpy as np
 
 from truing.align.bestofn import best_of_weights
 from truing.engine.base import Asking
-from truing.records import Answer, Example
-from truing.stats.intervals import mean_t
+from truing.records import Answer, Example, Sampling
+from truing.stats.intervals import mean_t, wilson
+from truing.world.corpora import prompts
 from truing.world.grammar import pretty
-from truing.world.judge import gold
-from truing.world.language import request_in
+from truing.world.judge import gold, read
+from truing.world.language import KIND, request_in
 from truing.world.town import Town
 
 Found = dict[str, Any]
+LONGEST = 48  # tokens of an answer
 
 VALUES = {  # what is reported, and over which requests
     "helpful": ("harmless requests", lambda nature: nature != "harm"),
@@ -50,6 +52,18 @@ def evaluated(town: Town, who: str, examples: Sequence[Example]) -> Found:
         for name, (of, counts) in VALUES.items()
     }
     return {"who": who, "numbers": numbers, "answers": rows}
+
+
+def capabilities(town: Town, engine: Asking, seed: int, count: int = 120) -> dict[str, list[bool]]:
+    """skill: which of its held-out requests (so many, or all there are) the likeliest answer solves."""
+    right = {}
+    for kind in KIND.values():
+        if kind.skill:
+            asked = [e.prompt for e in prompts(town, count, seed, held=True, kinds=[kind.name])]
+            asked = [p for p in asked if (r := request_in(town, p)) and r.nature not in ("unknown", "harm")]
+            told = engine.sample(asked, Sampling(max_tokens=LONGEST, temperature=0)) if asked else []
+            right[kind.skill] = [read(town, e.prompt, e.answers[0].text).verdict.solved > 0.6 for e in told]
+    return right
 
 
 def ordered(pair: Example) -> tuple[Answer, Answer]:
@@ -86,9 +100,10 @@ def interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 
 
 def share(values: Sequence[float]) -> dict[str, float]:
-    """An interval of a mean of values in [0, 1] does not leave it."""
-    found = interval(values)
-    return found | {"low": max(0.0, found["low"]), "high": min(1.0, found["high"])}
+    """The mean of values in [0, 1] with Wilson's interval: they vary at most as much as coins with that mean do, so it
+    is wide enough, and it does not shrink to nothing where all of a few values are 1."""
+    found = wilson(sum(values), len(values))
+    return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}
 
 
 def with_rewards(judge: Asking, examples: Sequence[Example]) -> list[Example]:
