@@ -62,7 +62,7 @@ def _headline(judged: Sequence[Found]) -> str:
         figures.append(intervals(name, f"over {of['n']} {of['of']}", rows))
     note = (
         "The world's own judge, which nothing that was trained has seen, reads one answer of each model to the same "
-        "held-out questions. Dots are means, bars 95 % intervals (Wilson's, which are wide enough for any values in [0, 1])."
+        "held-out questions. Dots are means, bars 95 % intervals (Wilson's, wide enough for any values in [0, 1])."
     )
     return f'<h2>What came of it</h2><p class="note">{note}</p><div class="charts">{"".join(figures)}</div>'
 
