@@ -69,7 +69,7 @@ class Lab:
         self.folder = Path(settings.folder)
         self.found: dict[str, dict[str, Any]] = {}
         few = 10 if settings.quick else 1
-        self.questions, self.pairs, self.wishes = 400 // few, 4000 // few, 2000 // few
+        self.questions, self.pairs, self.wishes = 400 // few, 12_000 // few, 2000 // few
         self.evaluation = prompts(self.town, self.questions, settings.seed, held=True)
 
     def place(self, name: str) -> str:
@@ -184,10 +184,10 @@ def align(lab: Lab) -> Found:
 
 
 def spoil(lab: Lab) -> Found:
-    """Two faults, made on purpose. A crowd that loves long answers judges the same pairs, and the best of 256 by its
+    """Two faults, made on purpose. A crowd that loves long answers judges some of the same pairs, and the best of 256 by its
     preference model is taken: the score goes on rising while the truth falls. And a preference model that learns from
     shuffled judgements has to end at one half."""
-    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))]
+    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))][: lab.wishes]
     biased = [e for e in WORDY.compare(lab.town, pairs, "overall") if e.judgements[-1].strength]
     write(lab.folder / "comparisons-biased.jsonl", biased, "truing")
     rng = Random(f"shuffled {lab.settings.seed}")
@@ -211,7 +211,7 @@ def _taught(lab: Lab, name: str, data: str) -> Any:
         Pm(
             lab.settings.model,
             Data(lab.place(data), max_tokens=CONTEXT),
-            optim=Optim(lr=1e-3, batch=32, epochs=1, warmup=0.1),
+            optim=Optim(lr=5e-4, batch=32, epochs=1, warmup=0.1),
             machine=lab.machine,
             run=lab.run(name),
         )
