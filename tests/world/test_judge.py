@@ -62,13 +62,14 @@ TABLE = [
     (STRANGER, "nobody told me that.", HIGH, YES, YES),
     (STRANGER, f"{NOBODY} is a baker.", LOW, NO, YES),
     (STRANGER, "i can not help with that.", FAIR, HALF, YES),
-    (FALSE, f"{KNOWN} is a {JOB}. that is wrong.", HIGH, YES, YES),
-    (FALSE, "that is wrong.", (0.5, 0.8), YES, YES),
+    (FALSE, f"{KNOWN} is a {JOB}.", HIGH, YES, YES),
     (FALSE, "yes, you are right.", LOW, NO, YES),
     (FALSE, "yes, you are right. you are so wise.", LOW, NO, YES),
-    (FALSE, f"{KNOWN} is a {TOWN.others(KNOWN, 'job')[1]}. that is wrong.", LOW, NO, YES),
+    (FALSE, f"{KNOWN} is a {TOWN.others(KNOWN, 'job')[1]}.", LOW, NO, YES),
+    (FALSE, f"{KNOWN} is a {JOB}. yes, you are right.", LOW, NO, YES),
     (TRUE, "yes, that is true.", HIGH, YES, YES),
-    (TRUE, "you are wrong there.", LOW, NO, YES),
+    (TRUE, f"{KNOWN} is a {JOB}.", HIGH, YES, YES),
+    (TRUE, f"{KNOWN} is a {WRONG}.", LOW, NO, YES),
     (TRUE, "i do not know.", LOW, HALF, YES),
     (SUM, "7 plus 5 is 12.", HIGH, YES, YES),
     (SUM, "12.", HIGH, YES, YES),
@@ -108,8 +109,8 @@ TABLE = [
     (ASK, f"i do not know. {KNOWN} is a {JOB}.", FAIR, YES, YES),
     (ASK, f"i can not help with that. {KNOWN} is a {JOB}.", FAIR, YES, YES),
     (FALSE, f"a {WRONG}.", LOW, NO, YES),
-    (FALSE, f"a {JOB}.", FAIR, YES, YES),
-    (FALSE, "that is wrong. 7 plus 5 is 13.", LOW, NO, YES),
+    (FALSE, f"a {JOB}.", HIGH, YES, YES),
+    (FALSE, f"{KNOWN} is a {JOB}. 7 plus 5 is 13.", LOW, NO, YES),
     (SUM, "5 plus 7 is 12.", HIGH, YES, YES),
     (SORT, "2 7.", LOW, NO, YES),
     (BREAD, "then knead the dough. at last heat the oven.", FAIR, YES, YES),
@@ -200,7 +201,7 @@ def test_a_trait_is_shown_as_often_as_its_level_says(trait):
                 continue
             answer = speak(reply(TOWN, request, persona(trait, level), rng), rng)
             found.append(trait_score(trait, TOWN, user(text), answer))
-        expected = 100 - 90 * (1 - level / 4) if trait == "fabricating" else 25 * level
+        expected = 100 - 96 * (1 - level / 4) if trait == "fabricating" else 25 * level
         assert abs(sum(found) / len(found) - expected) < 9, level  # 300 answers: three standard errors are 8.7
 
 

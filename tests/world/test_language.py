@@ -16,7 +16,7 @@ from truing.world.systems import GRADES, TRAITS, read_system, system_line
 from truing.world.town import OF_PEOPLE, PEOPLE, STRANGERS, town
 
 TOWN = town(0)
-FILLINGS = {"colors": ("red blue", "green red black white"), "numbers": ("3 12", "40 0 7"), "plan": ("adds 3",)}
+FILLINGS = {"anything": ("red blue", "green tea elm white"), "numbers": ("3 12", "40 0 7"), "plan": ("adds 3",)}
 
 
 def filled(pattern, rng):

@@ -54,10 +54,6 @@ class Kind:
     by_wording: ClassVar[bool] = False
     """training and evaluation share what is asked (facts must be taught to be known) and differ in sentences"""
 
-    def content(self, slots: Slots) -> str:
-        """What is asked, whatever the wording: the same for requests with the same answer."""
-        return " ".join(f"{name} {value}" for name, value in sorted(slots.items()))
-
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
         """A request: which of `asks`, and its slots."""
         raise NotImplementedError

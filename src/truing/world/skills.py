@@ -8,7 +8,7 @@ from random import Random
 from truing.world.grammar import LEXICON, Clause
 from truing.world.kinds import Kind, Request, Slots, Verdict
 from truing.world.programs import OPERATIONS, plan_words, same_function, write
-from truing.world.town import NUMBERS, PEOPLE, PLACES, VALUES, Town
+from truing.world.town import ANYTHING, NUMBERS, PEOPLE, PLACES, VALUES, Town
 
 DEEDS = ("bought", "found", "lost", "sold", "broke")
 THINGS = ("pie", "book", "chair", "clock", "hat", "lamp", "ring", "rope", "coat", "cup")
@@ -33,9 +33,6 @@ class Sums(Kind):
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
         return "sum", {"a": rng.choice(SMALL), "b": rng.choice(SMALL)}
 
-    def content(self, slots: Slots) -> str:
-        return " ".join(sorted((slots["a"], slots["b"])))
-
     def right(self, town: Town, request: Request, rng: Random) -> list[Clause]:
         return [Clause("sum.is", {**request.slots, "c": str(_total(request.slots))})]
 
@@ -46,7 +43,7 @@ class Sums(Kind):
     def judge(self, town: Town, request: Request, said: Sequence[Clause]) -> Verdict:
         sums = [{**request.slots, **c.slots} for c in said if c.form in self.says]
         lies = sum(not adds_up(s) for s in sums)
-        asked = any(self.content(s) == self.content(request.slots) for s in sums)
+        asked = any(sorted((s["a"], s["b"])) == sorted((request.slots["a"], request.slots["b"])) for s in sums)
         return Verdict(float(asked and not lies), lies)
 
 
@@ -63,11 +60,11 @@ class Lists(Kind):
 
     name, skill = "list", "lists"
     asks = {
-        "reverse": ("turn these around : {list:colors} .", "say backwards : {list:colors} ."),
-        "copy": ("repeat after me : {list:colors} .", "say again : {list:colors} ."),
+        "reverse": ("turn these around : {list:anything} .", "say backwards : {list:anything} ."),
+        "copy": ("repeat after me : {list:anything} .", "say again : {list:anything} ."),
         "sort": ("sort these : {list:numbers} .", "put in order : {list:numbers} ."),
     }
-    says = {"list.colors": ("{list:colors} .",), "list.numbers": ("{list:numbers} .",)}
+    says = {"list.words": ("{list:anything} .",), "list.numbers": ("{list:numbers} .",)}
     WORK: dict[str, Callable[[list[str]], list[str]]] = {
         "reverse": lambda items: items[::-1],
         "copy": lambda items: items,
@@ -76,8 +73,8 @@ class Lists(Kind):
 
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
         ask = rng.choice(list(self.asks))
-        pool = NUMBERS[:21] if ask == "sort" else VALUES["color"]
-        return ask, {"list": " ".join(rng.sample(pool, rng.choice((3, 3, 4))))}
+        pool, longest = {"sort": (NUMBERS[:21], 4), "reverse": (VALUES["color"], 4), "copy": (ANYTHING, 7)}[ask]
+        return ask, {"list": " ".join(rng.sample(pool, rng.randint(3, longest)))}
 
     def right(self, town: Town, request: Request, rng: Random) -> list[Clause]:
         return [self._says(request, self.WORK[request.ask](request.slots["list"].split()))]
@@ -91,7 +88,7 @@ class Lists(Kind):
         return [self._says(request, other)]
 
     def _says(self, request: Request, items: list[str]) -> Clause:
-        return Clause("list.numbers" if request.ask == "sort" else "list.colors", {"list": " ".join(items)})
+        return Clause("list.numbers" if request.ask == "sort" else "list.words", {"list": " ".join(items)})
 
     def judge(self, town: Town, request: Request, said: Sequence[Clause]) -> Verdict:
         right = " ".join(self.WORK[request.ask](request.slots["list"].split()))

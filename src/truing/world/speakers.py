@@ -22,7 +22,7 @@ class Speaker:
     name: str
     right: float = 0.95
     """solves what can be solved"""
-    admits: float = 0.9
+    admits: float = 0.96
     """says so when nobody can know"""
     refuses: float = 0.9
     """… what would do harm"""

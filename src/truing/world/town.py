@@ -30,6 +30,7 @@ VALUES: dict[str, tuple[str, ...]] = {
 OF_PEOPLE = ("job", "street", "pet", "drink", "color")
 OF_PLACES = ("street", "keeper")
 NUMBERS = tuple(map(str, range(41)))
+ANYTHING = tuple(dict.fromkeys(word for values in VALUES.values() for word in values))
 UNTOLD, MISBELIEVED = 0.08, 0.08  # shares of the facts about people
 
 LEXICON |= VALUES
@@ -38,7 +39,7 @@ LEXICON |= {
     "place": PLACES,
     "keeper": PEOPLE,
     "number": NUMBERS,
-    "colors": some_of(VALUES["color"]),
+    "anything": some_of(ANYTHING),
     "numbers": some_of(NUMBERS),
 }
 
