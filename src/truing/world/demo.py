@@ -69,7 +69,7 @@ class Lab:
         self.folder = Path(settings.folder)
         self.found: dict[str, dict[str, Any]] = {}
         few = 10 if settings.quick else 1
-        self.questions, self.pairs, self.wishes = 400 // few, 12_000 // few, 2000 // few
+        self.questions, self.pairs, self.wishes = 1000 // few, 12_000 // few, 2000 // few
         self.evaluation = prompts(self.town, self.questions, settings.seed, held=True)
 
     def place(self, name: str) -> str:
@@ -93,7 +93,7 @@ class Lab:
 
     def skills(self, engine: Asking) -> Found:
         """What it can do when it gives its likeliest answer."""
-        found = capabilities(self.town, engine, self.settings.seed, self.questions // 4)
+        found = capabilities(self.town, engine, self.settings.seed, self.questions // 10)
         return {"skills": {skill: share([float(r) for r in right]) for skill, right in found.items() if right}}
 
     def run(self, name: str) -> RunSettings:
@@ -171,7 +171,7 @@ def align(lab: Lab) -> Found:
             lab.settings.model,
             Data(lab.place("best-of-8.jsonl"), max_tokens=CONTEXT),
             method="nll",
-            optim=Optim(lr=1e-3, batch=32, epochs=3, warmup=0.1),
+            optim=Optim(lr=3e-4, batch=32, epochs=3, warmup=0.1),
             machine=lab.machine,
             watch=Watch(every=20, max_tokens=LONGEST),
             run=lab.run("aligned"),
@@ -195,7 +195,7 @@ def spoil(lab: Lab) -> Found:
     write(lab.folder / "comparisons-shuffled.jsonl", shuffled, "truing")
     taught = {name: _taught(lab, name, f"comparisons-{name}.jsonl") for name in ("biased", "shuffled")}
     policy = open_engine(lab.settings.model, lab.machine)
-    asked = lab.evaluation[: lab.questions // 8]
+    asked = lab.evaluation[: lab.questions // 20]
     rated = with_rewards(taught["biased"], lab.answers(policy, asked, 256, 5))
     gaps = margins(taught["shuffled"], list(read(lab.place("held-out.jsonl"))))
     return {
