@@ -38,6 +38,7 @@ def test_the_same_seed_gives_the_same_weights(built, tmp_path):
     card = json.loads((Path(built.model) / CARD).read_text())
     assert card["corpus"] == corpus_hash(0)
     assert card["weights"] == weights_hash(Path(built.model))
+    assert len({file.stat().st_mode for file in Path(built.model).iterdir()}) == 1
 
 
 def test_corpora_differ_by_seed_and_coupling_and_not_by_process():

@@ -175,6 +175,7 @@ def _ship(engine: LocalEngine, folder: Path, card: dict[str, Any]) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     engine.export(draft)
     engine.model.base.to(torch.bfloat16).save_pretrained(draft)
+    shutil.copymode(draft / "config.json", draft / "model.safetensors")
     card |= {"weights": weights_hash(draft), "torch": torch.__version__, "machine": platform.machine()}
     card["instructions"] = torch.backends.cpu.get_cpu_capability()
     write_text(draft / CARD, json.dumps(card, indent=1) + "\n")
