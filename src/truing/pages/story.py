@@ -180,7 +180,7 @@ def _wrong(stages: Sequence[Found]) -> str:
         f"{_estimate(last['gold gained'])}, while its reward has gained {_estimate(last['reward gained'])}. A "
         f"preference model from shuffled judgements is right in {chance} of {chance.n} held-out comparisons."
     )
-    figure = _best_of_k("Over-optimisation", "the crowd is biased: what is optimised, and what it is worth", found)
+    figure = _best_of_k("Choosing harder", "the crowd is biased: what is optimised, and what it is worth", found)
     return f'<h2>How it goes wrong</h2><p class="note">{esc(note)}</p><div class="charts">{figure}</div>'
 
 

@@ -185,8 +185,8 @@ def align(lab: Lab) -> Found:
 
 def spoil(lab: Lab) -> Found:
     """Two faults, made on purpose. A crowd that loves long answers judges some of the same pairs, and the best of 256
-    by its preference model is taken: the score goes on rising while the truth falls. And a preference model that learns
-    from shuffled judgements has to end at one half."""
+    by its preference model is taken: the score goes on rising, but does the truth? And a preference model that learns
+    from shuffled judgements should end at one half."""
     pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))][: lab.wishes]
     biased = [e for e in WORDY.compare(lab.town, pairs, "overall") if e.judgements[-1].strength]
     write(lab.folder / "comparisons-biased.jsonl", biased, "truing")
