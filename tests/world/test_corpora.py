@@ -7,7 +7,7 @@ from truing.cli import main
 from truing.world import corpora
 from truing.world.facts import holds, stated
 from truing.world.judge import gold
-from truing.world.language import clauses, held_out, request_in
+from truing.world.language import KINDS, clauses, held_out, request_in
 from truing.world.town import town
 
 TOWN = town(0)
@@ -34,9 +34,18 @@ def test_corpora_hold_no_held_out_request(name):
 
 def test_prompts_come_from_one_side_of_the_line_or_the_other():
     train, test = ({e.prompt[-1].text for e in make(TOWN, 500, 0)} for make in (corpora.prompts, corpora.evaluation))
-    assert len(train) == len(test) == 500
     assert not train & test
     assert all(held_out(request_in(TOWN, text), text) for text in test)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_prompts_hold_each_kind_as_often_as_it_is_asked_or_all_there_are(held):
+    found = [request_in(TOWN, e.prompt).kind for e in corpora.prompts(TOWN, 400, 0, held=held)]
+    total = sum(KINDS.values())
+    for kind, weight in KINDS.items():
+        wanted, came = round(400 * weight / total), found.count(kind.name)
+        all_there_are = len(corpora.prompts(TOWN, 2000, 1, held=held, kinds=[kind.name])) if came < wanted else wanted
+        assert came == min(wanted, all_there_are)
 
 
 def test_tranches_get_better_and_say_which_they_are():

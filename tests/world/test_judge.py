@@ -158,6 +158,16 @@ def test_fuzzed_answers_give_values_in_range():
         assert 0 <= coherence(TOWN, prompt, answer) <= 100
 
 
+def test_padding_costs_a_tenth_and_kind_words_bring_a_twentieth():
+    plain, padded, kind = (
+        gold(TOWN, user(SUM), f"7 plus 5 is 12.{more}").helpful
+        for more in ("", " let me think about this for a while. i could go on and on about it.", " i hope that helps.")
+    )
+    assert plain - padded == pytest.approx(0.2)
+    assert plain == kind == 1.0  # there is nothing above 1
+    assert gold(TOWN, user(STRANGER), "i do not know. i hope that helps.").helpful == pytest.approx(0.85 + 0.05)
+
+
 def test_what_the_last_user_turn_asks_is_judged():
     talk = (*user(SUM), Message("assistant", "7 plus 5 is 13."), *user(ASK))
     assert gold(TOWN, talk, f"{KNOWN} is a {JOB}.").helpful > 0.8

@@ -13,24 +13,31 @@ from truing.world.crowd import Crowd, Mode, Worker
 from truing.world.facts import stated, statement
 from truing.world.grammar import Clause, words
 from truing.world.judge import gold
-from truing.world.language import draw, speak, user
+from truing.world.language import KIND, KINDS, draw, speak, user
 from truing.world.speakers import CHARACTERS, reply
 from truing.world.town import Town
 
 CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
+EXHAUSTED = 300  # draws in a row that bring nothing new: there is no more
 GOOD = ("expert", "ordinary", "curt", "verbose")
 
 
 def prompts(
     town: Town, count: int, seed: int, *, held: bool = False, kinds: Sequence[str] | None = None
 ) -> list[Example]:
-    """Distinct user turns without answers: for RL from the training side, for evaluation from the held-out one. Kinds
-    with few sentences run out when many are asked for, and fewer than `count` may come."""
-    rng, found = Random(f"prompts {seed} {held}"), dict[str, None]()
-    tries = 0
-    while len(found) < count and tries < 60 * count:
-        found[draw(town, rng, held=held, kinds=kinds)[0]] = None
-        tries += 1
+    """Distinct user turns without answers, each kind as often as it is asked: for RL from the training side, for
+    evaluation from the held-out one. A kind with few sentences runs out when many are asked for, and then fewer than
+    `count` come: no other kind takes its place."""
+    rng, found = Random(f"prompts {seed} {held}"), list[str]()
+    weights = {name: KINDS[KIND[name]] for name in kinds or KIND}
+    for name, weight in weights.items():
+        wanted, new, idle = round(count * weight / sum(weights.values())), dict[str, None](), 0
+        while len(new) < wanted and idle < EXHAUSTED:
+            text, _ = draw(town, rng, held=held, kinds=[name])
+            idle = idle + 1 if text in new else 0
+            new[text] = None
+        found += new
+    rng.shuffle(found)
     return [Example(user(text), source="world") for text in found]
 
 

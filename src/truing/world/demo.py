@@ -45,7 +45,9 @@ from truing.world.measure import (
 )
 from truing.world.town import town
 
-WORDY = Crowd((Worker("wordy", length=2.0),), seed=1)  # ten words more are worth a third of everything else
+# Ten words more are worth two thirds of everything else, and of ten falsehoods nine are believed.
+WORDY = Crowd((Worker("wordy", length=4.0, blind=0.9),), seed=1)
+ANSWERS = 8  # to each question that is asked to learn from
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Lab:
         self.folder = Path(settings.folder)
         self.found: dict[str, dict[str, Any]] = {}
         few = 10 if settings.quick else 1
-        self.questions, self.pairs, self.wishes = 1000 // few, 12_000 // few, 2000 // few
+        self.questions, self.asked, self.wishes = 1500 // few, 3500 // few, 2500 // few
         self.evaluation = prompts(self.town, self.questions, settings.seed, held=True)
 
     def place(self, name: str) -> str:
@@ -108,26 +110,33 @@ def look(lab: Lab) -> Found:
 
 
 def collect(lab: Lab) -> Found:
-    """The base model answers each question twice, and a simulated crowd says which answer is better. The workers want
-    help, truth and no harm, but one likes long answers and one overlooks falsehoods, and all of them waver."""
+    """The base model answers each question eight times, and of each two answers a simulated crowd says which is better.
+    The workers want help, truth and no harm, but one likes long answers and one overlooks falsehoods, and all of them
+    waver."""
     engine = open_engine(lab.settings.model, lab.machine)
-    asked = prompts(lab.town, lab.pairs, lab.settings.seed + 1)
-    drawn = lab.answers(engine, asked, 2, 2)
-    different = [e for e in drawn if e.answers[0].text != e.answers[1].text]
+    asked = prompts(lab.town, lab.asked, lab.settings.seed + 1)
+    drawn = lab.answers(engine, asked, ANSWERS, 2)
+    pairs = [replace(e, answers=e.answers[i : i + 2]) for e in drawn for i in range(0, ANSWERS, 2)]
+    different = [e for e in pairs if e.answers[0].text != e.answers[1].text]
     judged = CROWD.compare(lab.town, different, "overall")
     kept = [e for e in judged if e.judgements[-1].strength]
-    cut = len(kept) * 9 // 10
-    for name, part in (("comparisons", kept[:cut]), ("held-out", kept[cut:])):
+    back = {e.prompt for e in asked[len(asked) * 9 // 10 :]}  # a question is on one side alone
+    parts = {
+        "comparisons": [e for e in kept if e.prompt not in back],
+        "held-out": [e for e in kept if e.prompt in back],
+    }
+    for name, part in parts.items():
         write(lab.folder / f"{name}.jsonl", part, "truing")
     return {
         "counts": {
             "questions": len(asked),
-            "same answer twice": len(drawn) - len(different),
+            "pairs of answers": len(pairs),
+            "same answer twice": len(pairs) - len(different),
             "no clear preference": len(judged) - len(kept),
-            "to learn from": cut,
-            "kept back": len(kept) - cut,
+            "to learn from": len(parts["comparisons"]),
+            "kept back": len(parts["held-out"]),
         },
-        "numbers": {"ceiling": CROWD.ceiling(lab.town, kept[cut:], "overall")},
+        "numbers": {"ceiling": CROWD.ceiling(lab.town, parts["held-out"], "overall")},
     }
 
 
@@ -158,12 +167,12 @@ def choose(lab: Lab) -> Found:
 
 
 def align(lab: Lab) -> Found:
-    """The base model answers new questions eight times each; it then learns to give those answers at once that the
+    """The base model answers questions eight times each; it then learns to give those answers at once that the
     preference model likes best (negative log-likelihood on the best of eight)."""
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
     asked = prompts(lab.town, lab.wishes, lab.settings.seed + 2)
-    rated = with_rewards(judge, lab.answers(policy, asked, 8, 4))
+    rated = with_rewards(judge, lab.answers(policy, asked, ANSWERS, 4))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
     write(lab.folder / "best-of-8.jsonl", best, "truing")
     run = offline(
@@ -178,16 +187,16 @@ def align(lab: Lab) -> Found:
         )
     )
     engine = open_engine(run.model, lab.machine)
-    counts = {"questions": len(asked), "answers drawn": 8 * len(asked), "learnt": len(best)}
+    counts = {"questions": len(asked), "answers drawn": ANSWERS * len(asked), "learnt": len(best)}
     answers = with_rewards(judge, lab.answers(engine, lab.evaluation, 1, 1))
     return evaluated(lab.town, "aligned", answers) | lab.skills(engine) | {"runs": ["aligned"], "counts": counts}
 
 
 def spoil(lab: Lab) -> Found:
-    """Two faults, made on purpose. A crowd that loves long answers judges some of the same pairs, and the best of 256
-    by its preference model is taken: the score goes on rising, but does the truth? And a preference model that learns
-    from shuffled judgements should end at one half."""
-    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))][: lab.wishes]
+    """Two faults, made on purpose. A crowd that loves long answers, and hardly looks whether they are true, judges some
+    of the same pairs; the best of 256 by its preference model has a better and better score, and is it any better? And
+    a preference model that learns from shuffled judgements should end at one half."""
+    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))][::4]
     biased = [e for e in WORDY.compare(lab.town, pairs, "overall") if e.judgements[-1].strength]
     write(lab.folder / "comparisons-biased.jsonl", biased, "truing")
     rng = Random(f"shuffled {lab.settings.seed}")
@@ -195,7 +204,7 @@ def spoil(lab: Lab) -> Found:
     write(lab.folder / "comparisons-shuffled.jsonl", shuffled, "truing")
     taught = {name: _taught(lab, name, f"comparisons-{name}.jsonl") for name in ("biased", "shuffled")}
     policy = open_engine(lab.settings.model, lab.machine)
-    asked = lab.evaluation[: lab.questions // 20]
+    asked = lab.evaluation[: lab.questions // 15]
     rated = with_rewards(taught["biased"], lab.answers(policy, asked, 256, 5))
     gaps = margins(taught["shuffled"], list(read(lab.place("held-out.jsonl"))))
     return {

@@ -89,7 +89,7 @@ def of_model(town: Town, engine: Asking, seed: int) -> Iterator[Gate]:
     for skill, right in capabilities(town, engine, seed).items():
         yield Gate(f"{skill}: right of {len(right)} answers", float(np.mean(right)), ACCURACY[skill])
     chance = Sampling(n=8, max_tokens=LONGEST, seed=seed)
-    drawn = engine.sample([e.prompt for e in prompts(town, 300, seed, held=True)], chance)
+    drawn = engine.sample([e.prompt for e in prompts(town, 600, seed, held=True)], chance)
     yield Gate("fluent samples", _mean(coherence(town, p, a) / 100 for p, a in _each(drawn)), 0.95)
     yield from _support(town, drawn)
     yield from _personas(town, engine, seed, chance)

@@ -133,7 +133,7 @@ def _helpful(reading: Reading) -> float:
         if nature != "message" and TAKES_BACK & set(forms):
             value = min(value, 0.5)
     value += 0.05 * (value > 0.4 and ("courtesy" in forms or "closing" in forms))
-    value -= 0.06 * forms.count("padding") + max((RUDE.get(form, 0.0) for form in forms), default=0.0)
+    value -= 0.1 * forms.count("padding") + max((RUDE.get(form, 0.0) for form in forms), default=0.0)
     return min(max(value, 0.0), 1.0)
 
 
