@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from truing.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number
 from truing.pages.escape import esc
+from truing.stats import calibration
 
 ROW = 26
 
@@ -40,7 +40,7 @@ def intervals(title: str, note: str, rows: Sequence[tuple[str, Estimate]]) -> st
             f'<text class="tick y" x="86" y="{y + 4}">{esc(name)}</text>'
             f'<line class="bar c{i}" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}"/>'
             f'<circle class="dot c{i}" cx="{x(value.mean):.1f}" cy="{y}" r="4.5"/>'
-            f'<text class="tick" x="{WIDTH - 86}" y="{y + 4}">{value.mean:.2f}</text>'
+            f'<text class="tick" x="{WIDTH - 80}" y="{y + 4}">{value.mean:.2f}</text>'
         )
     said = "; ".join(f"{name} {value}" for name, value in rows)
     return _figure(title, note, said, "".join(body), height)
@@ -78,13 +78,12 @@ def _free(y: float, taken: list[float]) -> float:
     return taken[-1]
 
 
-def reliability(title: str, note: str, gaps: Sequence[float], bins: int = 10) -> str:
+def reliability(title: str, note: str, gaps: Sequence[float]) -> str:
     """Of the comparisons in which a model states probability p for its choice, which share came out that way?
 
-    `gaps` are score of the preferred answer minus score of the other. Bins hold equally many; whiskers are 95 % of the
-    binomial interval. On the diagonal the probabilities are true.
+    `gaps` are score of the preferred answer minus score of the other. Bins hold equally many; whiskers are Wilson's
+    95 % intervals. On the diagonal the probabilities are true.
     """
-    chances = sorted((1 / (1 + math.exp(-abs(gap))), gap > 0) for gap in gaps)
     x, y = Axis(0.5, 1.0, LEFT, WIDTH - RIGHT), Axis(0.4, 1.0, HEIGHT - BOTTOM, TOP)
     body = [
         f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{number(t)}</text>' for t in linear_ticks(0.5, 1.0)
@@ -94,16 +93,13 @@ def reliability(title: str, note: str, gaps: Sequence[float], bins: int = 10) ->
         for t in linear_ticks(0.4, 1.0)
     ]
     body.append(f'<line class="line d1 c5" x1="{x(0.5)}" x2="{x(1)}" y1="{y(0.5)}" y2="{y(1)}"/>')
-    for b in range(bins):
-        part = chances[len(chances) * b // bins : len(chances) * (b + 1) // bins]
-        if part:
-            stated, came = (sum(v) / len(part) for v in zip(*part))
-            half = 1.96 * math.sqrt(max(came * (1 - came), 0.25 / len(part)) / len(part))
-            low, high = max(0.4, came - half), min(1.0, came + half)
-            body.append(
-                f'<line class="c0" x1="{x(stated):.1f}" x2="{x(stated):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
-                f'<circle class="dot c0" cx="{x(stated):.1f}" cy="{y(max(came, 0.4)):.1f}" r="4"/>'
-            )
+    for found in calibration.reliability(gaps):
+        at, right = x(found.chance), found.right
+        low, came = (max(v, 0.4) for v in (right.low, right.estimate))
+        body.append(
+            f'<line class="c0" x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(right.high):.1f}"/>'
+            f'<circle class="dot c0" cx="{at:.1f}" cy="{y(came):.1f}" r="4"/>'
+        )
     return _figure(title, note, "stated probability against what came true", "".join(body), HEIGHT)
 
 

@@ -16,6 +16,7 @@ from truing.pages.page import whole_page
 from truing.pages.report import curves, sources
 from truing.records import UserError
 from truing.run import duration, read_run
+from truing.stats.calibration import calibration
 
 VALUES, SCORES = ("helpful", "honest", "harmless"), ("reward", "gold")
 MOST_SAMPLES = 24
@@ -152,11 +153,13 @@ def _judge(stages: Sequence[Found]) -> str:
     found = {stage["stage"]: stage for stage in stages}
     figures, note = [], ""
     if learnt := found.get("learn"):
-        accuracy = _estimate(learnt["numbers"]["accuracy"])
+        accuracy, off = _estimate(learnt["numbers"]["accuracy"]), calibration(learnt["gaps"])
         note = (
             f"On {accuracy.n} held-out comparisons it agrees with the crowd in {accuracy}. Length alone gets "
             f"{learnt['numbers']['length alone']:.2f}; the crowd's own wavering allows "
-            f"{found['collect']['numbers']['ceiling']:.2f} at most."
+            f"{found['collect']['numbers']['ceiling']:.2f} at most. The probabilities it states are off by "
+            f"{off.ece:.3f} on average (a perfect predictor's, by {off.floor:.3f}, and seldom by more than "
+            f"{off.floor_95:.3f}: so few comparisons say no more)."
         )
         figures.append(
             reliability("Stated and true", "probability of its choice → share that came true", learnt["gaps"])
@@ -168,6 +171,10 @@ def _judge(stages: Sequence[Found]) -> str:
     return f'<h2>The preference model</h2><p class="note">{note}</p><div class="charts">{"".join(figures)}</div>'
 
 
+def _signed(found: Found) -> str:
+    return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**found)
+
+
 def _wrong(stages: Sequence[Found]) -> str:
     """What the faults made on purpose look like."""
     found = next((stage for stage in stages if stage["stage"] == "spoil"), None)
@@ -175,9 +182,9 @@ def _wrong(stages: Sequence[Found]) -> str:
         return ""
     chance, last = _estimate(found["numbers"]["accuracy from shuffled judgements"]), found["curve"][-1]
     note = (
-        f"The best of {last['k']} by a preference model whose crowd loves long answers is worth "
-        f"{_estimate(last['gold'])} in truth; against a single answer to the same questions that is "
-        f"{_estimate(last['gold gained'])}, while its reward has gained {_estimate(last['reward gained'])}. A "
+        f"The crowd of this preference model loves long answers and hardly checks them. The best of {last['k']} by it "
+        f"gains {_signed(last['reward gained'])} of reward over one answer to the same questions, and in truth it gains "
+        f"{_signed(last['gold gained'])}. A "
         f"preference model from shuffled judgements is right in {chance} of {chance.n} held-out comparisons."
     )
     figure = _best_of_k("Choosing harder", "the crowd is biased: what is optimised, and what it is worth", found)
