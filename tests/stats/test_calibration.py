@@ -1,6 +1,7 @@
 """Calibration against closed forms, against its own definition, and against the noise table of a perfect predictor."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def slow_ece(gaps, bins):
     rows = sorted((1 / (1 + math.exp(-abs(g))), 0.5 if g == 0 else float(g > 0)) for g in gaps)
     edges = [len(rows) * i // bins for i in range(bins + 1)]
     total = 0.0
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         part = rows[low:high]
         total += abs(sum(right for _, right in part) - sum(chance for chance, _ in part))
     return total / len(rows)
@@ -84,5 +85,5 @@ def test_ties_are_half_right():
 
 @pytest.mark.parametrize("gaps", [[], [float("nan")], [float("inf"), 1.0]])
 def test_nothing_to_calibrate(gaps):
-    with pytest.raises(ValueError, match="at least one|not finite"):
+    with pytest.raises(ValueError, match=r"at least one|not finite"):
         ece(gaps)
