@@ -57,7 +57,7 @@ class Template:
         self.tokenizer = tokenizer
         self.source: str = source or own or PLAIN
         self.origin = "given" if source else "the model's own" if own else "plain Human/Assistant"
-        self.header = ""
+        self.header = self.marker = ""
         added = tokenizer.added_tokens_decoder.values()
         self._marker = re.compile("|".join(re.escape(t.content) for t in added) or r"(?!)")
         self._control = re.compile("|".join(re.escape(t.content) for t in added if t.special) or r"(?!)")
@@ -78,8 +78,8 @@ class Template:
         return str(text)
 
     def before(self, messages: Sequence[Message]) -> str:
-        """Everything the model reads before it answers."""
-        return self.render(messages, True) + self.header
+        """Everything the model reads before it answers: in an empty conversation, the bare assistant marker."""
+        return (self.render(messages, True) if messages else self.marker) + self.header
 
     def refuse_control(self, messages: Iterable[Message]) -> None:
         """A turn that spells out a control token would be read as the turns that it pretends to be."""
@@ -124,6 +124,7 @@ class Template:
             raise UserError(f"The chat template cannot show one question and its answer: {problem.detail}.") from None
         if ANSWERED not in full:
             raise UserError("The chat template leaves out what the assistant says: it cannot be trained with.")
+        self.marker = before[len(bare) :] if before.startswith(bare) else ""
         shown, after = full.split(ANSWERED, 1)
         lead = shown[len(before) :] if shown.startswith(before) else ""
         if bare == before:

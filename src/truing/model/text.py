@@ -15,11 +15,14 @@ from transformers import PreTrainedTokenizerBase
 
 from truing.batch import Group
 from truing.model.show import show
-from truing.model.template import Dropped, Said, Template
+from truing.model.template import ASKED, Dropped, Said, Template
 from truing.model.vocab import Cutter, add_eoc, with_eoc
 from truing.records import Answer, Example, Message, Prompt, UserError, fingerprint
 
 __all__ = ["Codec", "Dropped", "add_eoc", "encode_all", "show", "with_eoc"]
+
+
+SOMETHING = (Message("user", ASKED),)  # an answer behind nothing is shown as it is behind a question
 
 
 class Codec:
@@ -126,7 +129,7 @@ class Codec:
                 raise Dropped("turns_after_raw_prompt", "a raw string prompt cannot be followed by several turns")
             said, end = [Said("", answer.text)], self.raw_end
         else:
-            said, end = self.template.said(prompt, turns), self.end
+            said, end = self.template.said(prompt or SOMETHING, turns), self.end
         self._note("answer_trimmed", [turn.text for turn in said] != spoken)
         self._note("last_turns_unused", turns[-1].role != "assistant")
         ids, trained = list[int](), list[bool]()
