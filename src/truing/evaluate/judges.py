@@ -16,7 +16,6 @@ from truing.engine.base import Asking, require
 from truing.evaluate.rows import Rows
 from truing.records import Example, Message, Prompt, Sampling, fingerprint
 
-
 LIKELIEST = Sampling(max_tokens=512, temperature=0.0)
 
 
