@@ -50,6 +50,7 @@ class Batch:
     tokens, positions  [rows, length]; `tree` is one row without padding, `rows` one right-padded row per answer
     spans              tree: for each group (start, end of prompt, ends of answers…) in the row;
                        rows: the length of each row
+    shared             tree: how many tokens in front of the first group every group sees
     source             [N] flat index (row * length + column) of the position that predicts trained token n
     target             [N] the token id itself
     answer_of          [N] which answer token n belongs to
@@ -71,6 +72,7 @@ class Batch:
     rank: Tensor
     groups: int
     ids: list[str]
+    shared: int = 0
     per_token: dict[str, Tensor] = field(default_factory=dict)
     per_answer: dict[str, Tensor] = field(default_factory=dict)
     per_group: dict[str, Tensor] = field(default_factory=dict)

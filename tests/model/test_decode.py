@@ -62,6 +62,21 @@ def test_recorded_is_teacher_forced_at_batch_1_and_64(name):
         assert ids(generate(model, some, settings, end_ids=[END_ID, 5, 6, 7], max_rows=1)) == ids(many[:3])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_all_prompts_begin_with_is_run_once_and_changes_nothing(name):
+    model, preface = tiny(name), prompts(1, shortest=50, longest=50, seed=9)[0]
+    asked = [preface + own for own in prompts(7, longest=40)] + [preface]
+    settings = Sampling(n=2, max_tokens=20, seed=3)
+    seen = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    many = generate(model, asked, settings, end_ids=[END_ID, 5, 6, 7])
+    hook.remove()
+    assert [shape for shape in seen if shape[0] == 1 and shape[1] == 49] == [(1, 49)]  # each keeps a token of its own
+    assert max(width for rows, width in seen if rows > 1) <= 41
+    assert gap(model, asked, many, 1.0) < 1e-4
+    assert ids([generate(model, [p], settings, end_ids=[END_ID, 5, 6, 7])[0] for p in asked]) == ids(many)
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
 def test_many_generations_of_rows_share_a_small_cache(name, monkeypatch):
     """So many that the cache's last column is reached and everything moves back to the front, several times."""

@@ -65,6 +65,11 @@ HARD = [
     random_group(6, 1, (40, 2, 18)),
 ]
 ONE_TO_EIGHT = [random_group(10 + k, 5 + 3 * k, [1 + (7 * j * k) % 23 for j in range(k)]) for k in range(1, 9)]
+# All begin with the same 50 tokens, and one prompt is nothing more.
+PREFACED = [
+    Group(random_group(9, 50, ()).prompt + g.prompt[:end], g.answers, g.trained, id=f"prefaced-{g.id}")
+    for g, end in zip(HARD, (None, None, 0, None, 3, None))
+]
 
 
 def with_heads(name: str, lora: bool = False) -> LanguageModel:
@@ -107,7 +112,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 
 
 @pytest.mark.parametrize("name", TREES)
-@pytest.mark.parametrize("groups", [HARD, ONE_TO_EIGHT], ids=["hard", "one_to_eight"])
+@pytest.mark.parametrize("groups", [HARD, ONE_TO_EIGHT, PREFACED], ids=["hard", "one_to_eight", "prefaced"])
 def test_tree_equals_rows_in_every_signal_and_gradient(name: str, groups: list[Group]) -> None:
     model = with_heads(name)
     tree, rows = everything(model, pack(groups, "tree")), everything(model, pack(groups, "rows"))
@@ -156,6 +161,17 @@ def test_answers_do_not_know_their_neighbours(name: str) -> None:
             found = model(pack([alone], "tree")).logps
             torch.testing.assert_close(found, logps[together.answer_of == answer], atol=2e-5, rtol=1e-5)
             answer += 1
+
+
+def test_what_all_prompts_begin_with_is_computed_once() -> None:
+    batch = pack(PREFACED, "tree")
+    assert batch.shared == 50
+    assert batch.tokens.shape[1] == sum(g.tree_tokens for g in PREFACED) - 50 * (len(PREFACED) - 1)
+    assert pack(PREFACED[:1], "tree").shared == 0
+    assert pack([*PREFACED, HARD[1]], "tree").shared == 0
+    room = 50 + sum(g.tree_tokens - 50 for g in PREFACED)  # fits only because the beginning is counted once
+    assert len(list(batches(PREFACED, "tree", room))) == 1
+    assert len(list(batches(PREFACED, "tree", room - 1))) == 2
 
 
 @pytest.mark.parametrize("kind", ["tree", "rows"])

@@ -1,4 +1,4 @@
-"""Attention over a packed tree row: each group apart, each answer sees its prompt and itself.
+"""Attention over a packed tree row: each group apart, each answer sees its prompt, itself, and what all groups share.
 
 Registered with transformers under the name `truing`, so that any architecture that asks its configuration which
 attention to use can run it. Outside a tree (sampling, plain rows, other people's code) it behaves like `sdpa`.
@@ -37,11 +37,15 @@ def visible(span: Sequence[int], positions: Tensor, window: int | None) -> Tenso
 
 
 class Tree:
-    """The groups of one row and, made when first asked for, their additive masks for each window and dtype."""
+    """The groups of one row and, made when first asked for, their additive masks for each window and dtype.
 
-    def __init__(self, spans: Sequence[tuple[int, ...]], positions: Tensor) -> None:
-        self.spans = spans
-        self.lengths = [span[-1] - span[0] for span in spans]
+    `shared` tokens at the row's start are a group of their own, which every other group sees as well.
+    """
+
+    def __init__(self, spans: Sequence[tuple[int, ...]], positions: Tensor, shared: int = 0) -> None:
+        self.shared = shared
+        self.spans = [(0, shared, shared), *spans] if shared else list(spans)
+        self.lengths = [span[-1] - span[0] for span in self.spans]
         self.positions = positions.split(self.lengths)
         self._masks: dict[Any, list[Tensor | None]] = {}
 
@@ -52,10 +56,14 @@ class Tree:
         return self._masks[window, dtype]
 
     def _mask(self, i: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        unmasked = len(self.spans[i]) == 3 and (window is None or window >= self.lengths[i])
+        before = self.shared if i else 0
+        unmasked = len(self.spans[i]) == 3 and not before and (window is None or window >= self.lengths[i])
         if unmasked and not written_out(self.positions[i], dtype):
             return None
         allowed = visible(self.spans[i], self.positions[i], window)
+        if before:
+            ahead = self.positions[i][:, None] - self.positions[0][None, :]
+            allowed = torch.cat([ahead >= 0 if window is None else ahead < window, allowed], dim=1)
         return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
 
 
@@ -85,21 +93,17 @@ def tree_attention(
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    pieces = [
-        _attend(q, k, v, mask, scale)
-        for q, k, v, mask in zip(
-            query.split(tree.lengths, dim=2),
-            key.split(tree.lengths, dim=2),
-            value.split(tree.lengths, dim=2),
-            tree.masks(kwargs.get("sliding_window"), query.dtype),
-        )
-    ]
+    queries, keys, values = (x.split(tree.lengths, dim=2) for x in (query, key, value))
+    if tree.shared:
+        keys, values = ([x[0], *(torch.cat([x[0], own], dim=2) for own in x[1:])] for x in (keys, values))
+    masks = tree.masks(kwargs.get("sliding_window"), query.dtype)
+    pieces = [_attend(q, k, v, mask, scale) for q, k, v, mask in zip(queries, keys, values, masks)]
     return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """One group, [1, heads, L, d]."""
-    if mask is None or not written_out(query[0, 0, :, 0], query.dtype):
+    if mask is None or not written_out(key[0, 0, :, 0], query.dtype):
         return F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scale)
     scores = torch.baddbmm(mask.expand(query.shape[1], *mask.shape), query[0], key[0].transpose(1, 2), alpha=scale)
     return torch.bmm(scores.softmax(-1), value[0])[None]

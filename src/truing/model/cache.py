@@ -24,13 +24,21 @@ def _tensors(cache: Cache) -> list[Tensor]:
 
 
 class Prefix:
-    """Keys and values of a few prompts, computed once. They are padded on the right, where no real token looks."""
+    """Keys and values of a few prompts, computed once. They are padded on the right, where no real token looks. `start`
+    holds those of what all of them begin with."""
 
-    def __init__(self, trunk: nn.Module, prompts: Sequence[Sequence[int]], device: torch.device) -> None:
-        width = max(map(len, prompts))
-        tokens = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in prompts], device=device)
-        cache = DynamicCache()
-        trunk(input_ids=tokens, past_key_values=cache, use_cache=True)
+    def __init__(
+        self, trunk: nn.Module, prompts: Sequence[Sequence[int]], device: torch.device, start: Prefix | None = None
+    ) -> None:
+        cache, done = DynamicCache(), 0
+        if start:
+            done = start.tensors[0].shape[2]
+            for layer, (keys, values) in enumerate(zip(start.tensors[::2], start.tensors[1::2])):
+                cache.update(*(x.expand(len(prompts), -1, -1, -1) for x in (keys, values)), layer)
+        width = max(map(len, prompts)) - done
+        tokens = torch.tensor([[*ids[done:], *[0] * (done + width - len(ids))] for ids in prompts], device=device)
+        places = torch.arange(done, done + width, device=device)[None]
+        trunk(input_ids=tokens, position_ids=places, past_key_values=cache, use_cache=True)
         self.tensors = _tensors(cache)
 
 

@@ -58,21 +58,22 @@ def _try(config: PretrainedConfig) -> tuple[str, str]:
     transformers_logging.set_verbosity_error()
     name, random = config.model_type, torch.Generator().manual_seed(0)
     groups = [_group(random, prompt, answers) for prompt, answers in ((40, (12, 3, 30)), (7, (25,)), (1, (2, 19)))]
+    shared = [Group(groups[0].prompt + g.prompt, g.answers, g.trained) for g in groups[1:]]
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             try:
                 model = _random_model(shrink(config), random)
             except Exception as error:
                 return "rows", f"{name}: no small copy of it could be made to try trees with ({_what(error)})"
-            rows = _rows_logps(model, groups)
+            rows = _rows_logps(model, groups + shared)
             try:
                 model.set_attn_implementation(NAME)
-                tree = LanguageModel(model)(pack(groups, "tree"))["logps"]
+                trees = [LanguageModel(model)(pack(part, "tree"))["logps"] for part in (groups, shared)]
             except Exception as error:  # whatever the reason, this architecture is not for trees
                 return "rows", f"{name} cannot attend over a tree ({_what(error)})"
     finally:
         transformers_logging.set_verbosity(level)
-    gap = float((tree - rows).abs().max().nan_to_num(float("inf")))
+    gap = float((torch.cat(trees) - rows).abs().max().nan_to_num(float("inf")))
     if gap > TOLERANCE:
         return "rows", f"{name}: tree and rows differ by {gap:.1e} in the self-test"
     return "tree", f"{name}: tree equals rows within {gap:.0e} in the self-test"

@@ -61,7 +61,7 @@ class LanguageModel(nn.Module):
         if batch.layout == "tree" and self.base.config._attn_implementation == NAME:
             # Any 4-D mask is passed through by transformers; ours is never read, the tree says who sees whom.
             mask: Any = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
-            tree: Tree | None = Tree(batch.spans, batch.positions[0])
+            tree: Tree | None = Tree(batch.spans, batch.positions[0], batch.shared)
         elif batch.layout == "tree":
             raise RuntimeError(f"this model attends with {self.base.config._attn_implementation}, which knows no tree")
         else:

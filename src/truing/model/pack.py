@@ -2,7 +2,8 @@
 
 `tree`: all groups one after another in a single row without any padding. A group is its prompt followed by its k
 answers as branches: positions restart at the prompt's end, and attention (see `attention`) lets a branch see the
-prompt and itself. The prompt is computed once for all its answers.
+prompt and itself. The prompt is computed once for all its answers; what all prompts of a row begin with (a preface of
+examples, say) stands in front of the first group and is computed once for all of them.
 `rows`: one right-padded row per answer, the prompt repeated. Slow and plain; every architecture can do it, and the
 two must give the same numbers.
 """
@@ -10,7 +11,7 @@ two must give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 
 import torch
 from torch import Tensor
@@ -19,13 +20,17 @@ from truing.batch import Batch, Group
 from truing.records import UserError
 
 
+SHARE = 32  # tokens: below that, masks cost more than they save
+
+
 def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
     """Lay groups out for one forward pass."""
     if not groups:
         raise ValueError("a batch needs at least one group")
     for group in groups:
         _check(group)
-    tokens, positions, spans, starts = _tree(groups) if layout == "tree" else _rows(groups)
+    shared = shared_start(groups) if layout == "tree" else 0
+    tokens, positions, spans, starts = _tree(groups, shared) if layout == "tree" else _rows(groups)
     source, end = [], []
     answers = [(group, j) for group in groups for j in range(len(group.answers))]
     for (group, j), (first_source, start) in zip(answers, starts):
@@ -38,6 +43,7 @@ def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
         tokens=tokens,
         positions=positions,
         spans=spans,
+        shared=shared,
         source=torch.cat(source),
         target=torch.tensor([t for g, j in answers for t, m in zip(g.answers[j], g.trained[j]) if m]),
         answer_of=torch.repeat_interleave(torch.tensor([len(s) for s in source])),
@@ -63,8 +69,10 @@ def batches(groups: Sequence[Group], layout: str, max_tokens: int) -> Iterator[t
     def rows_of(numbers: list[int]) -> int:
         return sum(len(groups[i].answers) for i in numbers) * max(_longest(groups[i]) for i in numbers)
 
+    shared = shared_start(groups) if layout == "tree" else 0
+
     def tree_of(numbers: list[int]) -> int:
-        return sum(groups[i].tree_tokens for i in numbers)
+        return shared + sum(groups[i].tree_tokens - shared for i in numbers)
 
     size, order = tree_of, list(range(len(groups)))
     if layout == "rows":
@@ -79,20 +87,34 @@ def batches(groups: Sequence[Group], layout: str, max_tokens: int) -> Iterator[t
         yield waiting, pack([groups[n] for n in waiting], layout)
 
 
+def shared_start(groups: Sequence[Group]) -> int:
+    """How many tokens all prompts begin with; 0 where it is not worth it."""
+    count = common([g.prompt for g in groups]) if len(groups) > 1 else 0
+    return count if count >= SHARE else 0
+
+
+def common(sequences: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of them begin with."""
+    first, last = min(sequences), max(sequences)  # what these two share, all share
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last)))
+
+
 def _longest(group: Group) -> int:
     return len(group.prompt) + max(map(len, group.answers))
 
 
-def _tree(groups: Sequence[Group]) -> tuple[Tensor, Tensor, list[tuple[int, ...]], list[tuple[int, int]]]:
-    tokens: list[int] = []
-    positions: list[int] = []
+def _tree(groups: Sequence[Group], shared: int) -> tuple[Tensor, Tensor, list[tuple[int, ...]], list[tuple[int, int]]]:
+    tokens: list[int] = groups[0].prompt[:shared]
+    positions: list[int] = list(range(shared))
     spans, starts = [], []
     for group in groups:
         offset, length = len(tokens), len(group.prompt)
-        edges = list(accumulate(map(len, [group.prompt, *group.answers]), initial=offset))
-        starts += [(offset + length - 1, start) for start in edges[1:-1]]
-        tokens += group.prompt
-        positions += range(length)
+        own = group.prompt[shared:]
+        edges = list(accumulate(map(len, [own, *group.answers]), initial=offset))
+        predicts = edges[1] - 1 if own else shared - 1  # the prompt's last token
+        starts += [(predicts, start) for start in edges[1:-1]]
+        tokens += own
+        positions += range(shared, length)
         for answer in group.answers:
             tokens += answer
             positions += range(length, length + len(answer))

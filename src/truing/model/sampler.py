@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from truing.model.cache import Prefix, Rows
 from truing.model.draw import draw, stream_key, uniform
+from truing.model.pack import SHARE, common
 from truing.records import Sampling, UserError
 
 PREFILL_TOKENS = 4096  # prompt tokens in one prefill, padding included
@@ -81,6 +82,11 @@ class Sampler:
         if not self.waiting:
             return
         size = min(max_rows, self.sampling.n * len(prompts))
+        # What all prompts begin with goes through the model once. Each keeps a token of its own.
+        begins = min(common([prompt.ids for prompt in prompts]), len(self.waiting[-1].ids) - 1)
+        self.begins = begins if begins >= SHARE and len(prompts) > 1 else 0
+        start = [self.waiting[0].ids[: self.begins]]
+        self.start = Prefix(self.base.base_model, start, self.device) if self.begins else None
         like, _ = self._prefix(self.waiting[0])
         self.cache = Rows(like, size, len(self.waiting[0].ids) + self.sampling.max_tokens)
         shape = (size, self.sampling.max_tokens)
@@ -211,9 +217,9 @@ class Sampler:
     def _prefix(self, prompt: Prompt) -> tuple[Prefix, int]:
         """Keys and values of a prompt; if need be this runs the next prompts too, as many as fit a prefill."""
         if prompt.prefix is None:
-            many = max(1, PREFILL_TOKENS // len(prompt.ids))
+            many = max(1, PREFILL_TOKENS // (len(prompt.ids) - self.begins))
             batch = [self.waiting[i] for i in range(min(many, len(self.waiting)))]
-            prefix = Prefix(self.base.base_model, [p.ids for p in batch], self.device)
+            prefix = Prefix(self.base.base_model, [p.ids for p in batch], self.device, self.start)
             for row, member in enumerate(batch):
                 member.prefix = prefix, row
         assert prompt.prefix
