@@ -27,6 +27,8 @@ class Prefix:
     """Keys and values of a few prompts, computed once. They are padded on the right, where no real token looks. `start`
     holds those of what all of them begin with."""
 
+    tensors: list[Tensor]
+
     def __init__(
         self, trunk: nn.Module, prompts: Sequence[Sequence[int]], device: torch.device, start: Prefix | None = None
     ) -> None:

@@ -19,7 +19,6 @@ from torch import Tensor
 from truing.batch import Batch, Group
 from truing.records import UserError
 
-
 SHARE = 32  # tokens: below that, masks cost more than they save
 
 
@@ -95,7 +94,7 @@ def shared_start(groups: Sequence[Group]) -> int:
 
 def common(sequences: Sequence[Sequence[int]]) -> int:
     """How many tokens all of them begin with."""
-    first, last = min(sequences), max(sequences)  # what these two share, all share
+    first, last = min(map(list, sequences)), max(map(list, sequences))  # what these two share, all share
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last)))
 
 
