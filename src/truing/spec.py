@@ -57,7 +57,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class SystemPrompt:
-    """`+prompt:FILE`: the text of the file is the system message."""
+    """`+prompt:FILE`: what stands before every conversation (see `data.preface`)."""
 
     file: str
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,8 @@ class LocalEngine:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
         answer is shortened at a turn boundary (`codec.notes` counts it)."""
         ids = [self._prompt_ids(number, prompt, sampling) for number, prompt in enumerate(prompts, 1)]
+        if not any(isinstance(prompt, str) for prompt in prompts):
+            sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *self.codec.template.stop))))
         # What is compiled is compiled for training; the sampler's shapes change at every step.
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             drawn = generate(

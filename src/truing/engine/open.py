@@ -11,7 +11,7 @@ from typing import Any
 from truing.engine.base import Asking
 from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
-from truing.spec import Adapter, ModelSpec
+from truing.spec import Adapter, ModelSpec, SystemPrompt
 
 UNBOUNDED = 1 << 30  # tokens, where an architecture has no last position
 
@@ -46,6 +46,9 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
     """Anything that can be asked: a local folder, a hub model, an endpoint, a scripted model. `max_tokens` is for local
     weights, which see what is cut off; endpoints know their own limits."""
     parsed = ModelSpec.parse(spec)
+    prefaces = [m.file for m in parsed.modifiers if isinstance(m, SystemPrompt)]
+    if prefaces:
+        return _prefaced(parsed, prefaces, machine, max_tokens)
     if parsed.kind not in ("api", "scripted"):
         return open_local(spec, machine or Machine(), max_tokens=max_tokens)
     if parsed.modifiers:
@@ -57,6 +60,18 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
     from truing.engine.scripted import scripted
 
     return scripted(parsed.name)
+
+
+def _prefaced(spec: ModelSpec, files: list[str], machine: Machine | None, max_tokens: int | None) -> Asking:
+    from truing.data.preface import load_preface
+    from truing.engine.prefaced import Prefaced
+
+    if len(files) > 1:
+        raise UserError(f"model '{spec}': one preface is enough; put both into one file.")
+    preface = load_preface(files[0])  # before the weights: a wrong name is said at once
+    rest = tuple(m for m in spec.modifiers if not isinstance(m, SystemPrompt))
+    under = ModelSpec(spec.kind, spec.name, spec.revision, rest)
+    return Prefaced(open_engine(str(under), machine, max_tokens=max_tokens), preface, str(spec))
 
 
 def open_local(

@@ -36,7 +36,8 @@ class Prefix:
         if start:
             done = start.tensors[0].shape[2]
             for layer, (keys, values) in enumerate(zip(start.tensors[::2], start.tensors[1::2])):
-                cache.update(*(x.expand(len(prompts), -1, -1, -1) for x in (keys, values)), layer)
+                each = (len(prompts), -1, -1, -1)
+                cache.update(keys.expand(each), values.expand(each), layer)
         width = max(map(len, prompts)) - done
         tokens = torch.tensor([[*ids[done:], *[0] * (done + width - len(ids))] for ids in prompts], device=device)
         places = torch.arange(done, done + width, device=device)[None]

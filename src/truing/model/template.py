@@ -57,6 +57,8 @@ class Template:
         self.tokenizer = tokenizer
         self.source: str = source or own or PLAIN
         self.origin = "given" if source else "the model's own" if own else "plain Human/Assistant"
+        # A model that never learnt an end token goes on with the human's next turn.
+        self.stop: tuple[str, ...] = ("\n\nHuman:",) if self.source == PLAIN else ()
         self.header = self.marker = ""
         added = tokenizer.added_tokens_decoder.values()
         self._marker = re.compile("|".join(re.escape(t.content) for t in added) or r"(?!)")
