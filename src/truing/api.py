@@ -22,6 +22,7 @@ __all__ = [
     "Sampling",
     "UserError",
     "bestofn",
+    "distill",
     "load",
     "offline",
     "pm",
@@ -43,6 +44,11 @@ def sft(model: Model, data: Source, **keys: Any) -> Run:
 def pm(model: Model, data: Source, **keys: Any) -> Run:
     """A preference model; see `truing pm --help`."""
     return _train("pm", model, data, keys)
+
+
+def distill(model: Model, teacher: Model, data: Source, **keys: Any) -> Run:
+    """Distillation of a preface; see `truing distill --help`."""
+    return _train("distill", model, data, {"teacher": fspath(teacher), **keys})
 
 
 def offline(model: Model, data: Source, **keys: Any) -> Run:

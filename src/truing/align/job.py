@@ -15,7 +15,7 @@ import math
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -35,6 +35,7 @@ from truing.spec import ModelSpec
 from truing.watch import Watcher, check_probes
 
 View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
+Encoder = Callable[[Sequence[Example]], tuple[list[Group], Counter[str]]]
 
 
 class Recipe(Protocol):
@@ -59,12 +60,16 @@ class Recipe(Protocol):
 class Job:
     """A recipe being carried out: its data, its run folder, its engine."""
 
-    def __init__(self, verb: str, settings: Recipe, examples: Sequence[Example] | None = None) -> None:
+    def __init__(
+        self, verb: str, settings: Recipe, examples: Sequence[Example] | None = None, models: Sequence[str] = ()
+    ) -> None:
+        """`models`: further models on which the result depends (a teacher, a judge)."""
         self.verb, self.settings = verb, settings
         check_probes(settings.watch)
         self.sets: list[Sequence[Example]] = [examples] if examples is not None else [*read_sets(settings.data)]
         prints = {
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
+            **{name: model_fingerprint(ModelSpec.parse(name)) for name in models},
             "data": [s.fingerprint if isinstance(s, Dataset) else fingerprint([e.id for e in s]) for s in self.sets],
         }
         identity = recipe_hash(settings, prints)
@@ -122,19 +127,27 @@ class Job:
 
     def encode(self, engine: LocalEngine, view: View, *, allow_empty: bool = True) -> list[list[Group]]:
         """Tokens of a view of each data set. What is dropped is counted, said and recorded."""
+
+        def encoded(examples: Sequence[Example]) -> tuple[list[Group], Counter[str]]:
+            kept, unfit = view(examples)
+            groups, lost = engine.encode(kept, allow_empty=allow_empty) if kept else ([], Counter[str]())
+            return groups, lost + unfit
+
+        return self.counted(encoded, view.__name__, engine.codec.notes)
+
+    def counted(self, encoded: Encoder, what: str, notes: Mapping[str, int]) -> list[list[Group]]:
+        """The tokens that `encoded` makes of each data set, and the reasons for what it leaves out."""
         pools, dropped = [], Counter[str]()
         for examples in self.sets:
-            kept, unfit = view(examples)
-            groups, lost = engine.encode(kept, allow_empty=allow_empty) if kept else ([], Counter())
+            groups, lost = encoded(examples)
             pools.append(groups)
-            dropped += lost + unfit
+            dropped += lost
             if not groups:
                 source = examples.source if isinstance(examples, Dataset) else "the data"
-                reasons = ", ".join(f"{reason} {n}" for reason, n in (lost + unfit).items())
-                raise UserError(f"{source}: there are no {view.__name__} in it to train on ({reasons}).")
+                reasons = ", ".join(f"{reason} {n}" for reason, n in lost.items())
+                raise UserError(f"{source}: there are no {what} in it to train on ({reasons}).")
         count = sum(map(len, pools))
-        notes = {**dropped, **engine.codec.notes}
-        detail = "".join(f"; {reason} {n}" for reason, n in notes.items())
+        detail = "".join(f"; {reason} {n}" for reason, n in {**dropped, **notes}.items())
         self.note("data", f"{count} examples to train on, {dropped.total()} dropped{detail}", dropped=dict(dropped))
         return pools
 
@@ -149,11 +162,15 @@ class Job:
             raise UserError(f"optim.epochs is {optim.epochs}: of {count} examples that is none to train on.")
         return rows
 
+    def total(self, pools: Sequence[Sequence[Group]]) -> int:
+        """How many steps the run takes."""
+        optim = self.settings.optim
+        return optim.steps or math.ceil((self.rows(pools) or 0) / optim.batch)
+
     def steps(self, engine: LocalEngine, pools: Sequence[Sequence[Group]]) -> Iterator[tuple[int, list[Group]]]:
         """(step, its groups): continues where the run stopped. The last step of the last epoch may be smaller."""
         optim, run = self.settings.optim, self.run
-        rows = self.rows(pools)
-        total = optim.steps or math.ceil((rows or 0) / optim.batch)
+        rows, total = self.rows(pools), self.total(pools)
         engine.prepare(optim, total)
         order = run.keep("order", Order([len(p) for p in pools], self.settings.data.weights, self.settings.run.seed))
         run.attach("engine", engine)

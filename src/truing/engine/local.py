@@ -129,6 +129,25 @@ class LocalEngine:
                         result[name][number] = part
         return result
 
+    def likeliest(self, groups: Sequence[Group], count: int) -> list[tuple[Tensor, Tensor]]:
+        """For each group the `count` likeliest tokens at every trained place: (log-probabilities, ids), [N, count]."""
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for numbers, batch in batches(groups, self.layout, self.micro_tokens):
+            logps, ids = self.model.likeliest(batch.to(self.model.device), count)
+            sizes = batch.per_group_sum(batch.lengths().to("cpu")).tolist()
+            found |= dict(zip(numbers, zip(logps.cpu().split(sizes), ids.cpu().split(sizes))))
+        return [found[number] for number in range(len(groups))]
+
+    @torch.no_grad()
+    def measure(self, groups: Sequence[Group], objective: Objective) -> dict[str, Tensor]:
+        """What `forward_backward` would say of these groups, and nothing is learnt."""
+        sums: Metrics = {}
+        for _, batch in batches(groups, self.layout, self.micro_tokens):
+            batch = batch.to(self.model.device)
+            losses, metrics = objective(self.model(batch, objective.needs), batch)
+            _add(sums, {"loss": (losses.sum(), batch.count(objective.unit)), **metrics})
+        return _means(sums)
+
     # Training
 
     def prepare(self, optim: Optim, total: int) -> None:
@@ -169,10 +188,7 @@ class LocalEngine:
             loss.backward()
             total = total + loss.detach()
         self._loss = self._loss + total
-        # A metric of nothing (the score of good answers where all were bad) has no mean.
-        return {"loss": total} | {
-            name: value / count for name, (value, count) in sums.items() if torch.is_tensor(count) or count
-        }
+        return {"loss": total} | _means(sums)
 
     def step(self, grad_norm: Tensor | None = None) -> dict[str, Any]:
         """Clip, move, clear. `grad_norm` from outside lets several engines be clipped together."""
@@ -248,6 +264,11 @@ def _group_of(batch: Batch, losses: Tensor, unit: int) -> int:
         return unit
     answer = unit if len(losses) == batch.answers else int(batch.answer_of[unit])
     return int(batch.group_of[answer])
+
+
+def _means(sums: Metrics) -> dict[str, Tensor]:
+    """A metric of nothing (the score of good answers where all were bad) has no mean."""
+    return {name: value / count for name, (value, count) in sums.items() if torch.is_tensor(count) or count}
 
 
 def _add(sums: Metrics, metrics: Metrics) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from truing.data.preface import load_preface
 from truing.engine.base import Asking
 from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
@@ -63,7 +64,6 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
 
 
 def _prefaced(spec: ModelSpec, files: list[str], machine: Machine | None, max_tokens: int | None) -> Asking:
-    from truing.data.preface import load_preface
     from truing.engine.prefaced import Prefaced
 
     if len(files) > 1:
@@ -186,7 +186,9 @@ def model_fingerprint(spec: ModelSpec) -> str:
         parts = [_on_hub(spec)]
     else:
         parts = [_folder_hash(Path(path)) if spec.kind in ("folder", "world") else str(spec.base)]
-    return fingerprint(parts + [_folder_hash(Path(folder)) for folder in adapters])
+    parts += [_folder_hash(Path(folder)) for folder in adapters]
+    parts += [load_preface(m.file).fingerprint for m in spec.modifiers if isinstance(m, SystemPrompt)]
+    return fingerprint(parts)
 
 
 def located(spec: ModelSpec) -> str:

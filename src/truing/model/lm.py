@@ -15,7 +15,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from truing.batch import Batch, Signals
 from truing.model.attention import NAME, Tree, attending, tree_attention
-from truing.model.logps import Head, log_probs
+from truing.model.logps import Head, likeliest, log_probs
 
 
 class LanguageModel(nn.Module):
@@ -84,6 +84,13 @@ class LanguageModel(nn.Module):
         if "scores" in needs:
             signals.scores = self.heads["score"](hidden[batch.end]).float()[:, 0]
         return signals
+
+    @torch.no_grad()
+    def likeliest(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and ids [N, count] of the likeliest tokens where each trained token is predicted."""
+        if self.output is None:
+            raise RuntimeError("a model that only scores has no log-probabilities")
+        return likeliest(self.hidden(batch)[batch.source], self.output, count)
 
     def _token_signals(
         self, signals: Signals, before: Tensor, batch: Batch, needs: Collection[str], temperature: float

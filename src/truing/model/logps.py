@@ -121,3 +121,14 @@ def log_probs(
     """log π at ids [N, K], and the entropy [N] in the same pass if asked for."""
     out, entropies = _LogProbs.apply(hidden, head.weight, head.bias, ids, head, temperature, entropy)
     return out, entropies if entropy else None
+
+
+@torch.no_grad()
+def likeliest(hidden: Tensor, head: Head, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` likeliest tokens at each position: their log-probabilities, over all tokens, and ids, [N, count]."""
+    logps = torch.empty(len(hidden), count, dtype=torch.float32, device=hidden.device)
+    ids = torch.empty(len(hidden), count, dtype=torch.long, device=hidden.device)
+    for start in range(0, len(hidden), CHUNK):
+        part = slice(start, start + CHUNK)
+        logps[part], ids[part] = _log_softmax(head.logits(hidden[part]), 1.0).topk(count, dim=1)
+    return logps, ids

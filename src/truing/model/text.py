@@ -106,6 +106,21 @@ class Codec:
         _carry_numbers(example, group)
         return group
 
+    def transcript(self, messages: Sequence[Message], before: Sequence[Message] = ()) -> Group:
+        """A conversation of which every token is learnt, those of the user too, behind the turns of `before`. Its own
+        tokens are the same whatever stands before it: that is checked, letter by letter."""
+        self.template.refuse_control(messages)
+        text, prefix = (self._without_bos(self.template.render(part, False)) for part in (messages, before or messages))
+        if before and self._without_bos(self.template.render([*before, *messages], False)) != prefix + text:
+            raise Dropped("template_depends", "the chat template shows a conversation differently behind another one")
+        ids = self.cut.start(text)
+        ids = ids[1:] if ids[:1] == [self.bos_id] else ids
+        context = self._with_bos(self.cut.start(prefix)) if before else []
+        context = context or ([] if self.bos_id is None else [self.bos_id]) or self._nothing
+        if len(context) + len(ids) > self.max_tokens:
+            raise Dropped("too_long", f"{len(context)} tokens before it and {len(ids)} exceed {self.max_tokens}")
+        return Group(context, [ids], [[True] * len(ids)], id=fingerprint(ids))
+
     def decode(self, ids: Sequence[int], *, raw: bool = False) -> str:
         """The text of an answer: without its end marker and, unless its prompt was a raw string, without what the
         template itself puts before an answer."""
@@ -168,6 +183,9 @@ class Codec:
     def _with_bos(self, ids: list[int]) -> list[int]:
         """BOS exactly once, whether the template or the tokenizer adds it."""
         return ids if self.bos_id is None or ids[:1] == [self.bos_id] else [self.bos_id, *ids]
+
+    def _without_bos(self, text: str) -> str:
+        return text.removeprefix(str(self.tokenizer.bos_token)) if self.bos_id is not None else text
 
     def _shortened(self, ids: list[int], limit: int) -> list[int]:
         bos = ids[:1] if self.bos_id is not None else []
