@@ -101,11 +101,14 @@ class Example:
         return fingerprint([_plain(self.prompt), [[a.text, _plain(a.more)] for a in self.answers]])
 
     def ranks(self) -> list[int] | None:
-        """Rank of each answer (0 = best, ties equal) by the first judgement that orders all answers, or None."""
+        """Rank of each answer (0 = best, ties equal) by the first judgement that orders all answers, or None. Labels
+        order, too: good ones before bad ones."""
         for judgement in self.judgements:
             if judgement.kind == "order":
                 tiers = [tier if isinstance(tier, Sequence) else (tier,) for tier in judgement.value]
                 rank_of = {answer: rank for rank, tier in enumerate(tiers) for answer in tier}
+            elif judgement.kind == "label" and all(v is not None for v in judgement.value):
+                rank_of = {answer: int(not good) for answer, good in enumerate(judgement.value)}
             elif judgement.kind == "scores" and all(v is not None for v in judgement.value):
                 levels = sorted(set(judgement.value), reverse=True)
                 rank_of = {answer: levels.index(v) for answer, v in enumerate(judgement.value)}

@@ -25,14 +25,18 @@ class Data:
     """longest prompt and answer together; prompts are cut at a turn boundary, answers never"""
     weights: tuple[float, ...] | None = None
     """share of each path in the mixture; none takes them as large as they are"""
+    loss_weights: tuple[float, ...] | None = None
+    """how much a comparison of each path counts in the loss (pm); none takes them alike"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "limit", "max_tokens")
         paths = 1 if isinstance(self.path, str) else len(self.path)
-        if self.weights is not None and len(self.weights) != paths:
-            raise Mistake(("weights",), f"must be one number per path: {paths}, not {len(self.weights)}.")
-        if self.weights is not None and not min(self.weights) > 0:
-            raise Mistake(("weights",), "must all be above 0.")
+        for name in ("weights", "loss_weights"):
+            numbers = getattr(self, name)
+            if numbers is not None and len(numbers) != paths:
+                raise Mistake((name,), f"must be one number per path: {paths}, not {len(numbers)}.")
+            if numbers is not None and not min(numbers) > 0:
+                raise Mistake((name,), "must all be above 0.")
 
 
 @dataclass(frozen=True)

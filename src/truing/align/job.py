@@ -70,7 +70,7 @@ class Job:
         prints = {
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
             **{name: model_fingerprint(ModelSpec.parse(name)) for name in models},
-            "data": [s.fingerprint if isinstance(s, Dataset) else fingerprint([e.id for e in s]) for s in self.sets],
+            "data": [s.fingerprint if isinstance(s, Dataset) else _content(s) for s in self.sets],
         }
         identity = recipe_hash(settings, prints)
         self.prints = prints
@@ -198,7 +198,7 @@ class Job:
                 "not compute the same twice, or its cached numbers belong to another one"
             )
 
-    def export(self, engine: LocalEngine) -> None:
+    def export(self, engine: LocalEngine, card: str | None = None) -> None:
         """runs/NAME/model: an ordinary model folder, there as a whole or not at all."""
         folder, draft = Path(self.run.model), self.run.folder / ".model"
         shutil.rmtree(draft, ignore_errors=True)
@@ -206,11 +206,28 @@ class Job:
             with disk_full_is_said(folder):
                 draft.mkdir()
                 said = engine.export(draft)
+                if card:
+                    (draft / "README.md").write_text(card, "utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         self.run.event("model saved", message=f"model: {folder}" + (f" ({said})" if said else ""))
+
+
+def _content(examples: Sequence[Example]) -> str:
+    """Everything that can be learnt from: the same answers judged otherwise are other data."""
+    return fingerprint(
+        [
+            [
+                e.id,
+                [[j.kind, j.value, j.aspect, j.strength] for j in e.judgements],
+                [a.reward for a in e.answers],
+                e.meta,
+            ]
+            for e in examples
+        ]
+    )
 
 
 def read_sets(data: Data) -> list[Dataset]:

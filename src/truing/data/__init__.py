@@ -7,7 +7,7 @@ from truing.data.formats import FORMATS
 from truing.data.order import Order
 from truing.data.read import Counts, Dataset, read
 from truing.data.split import split
-from truing.data.views import comparisons, demonstrations
+from truing.data.views import comparisons, demonstrations, labelled
 from truing.data.write import losses, write
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "comparisons",
     "demonstrations",
     "describe",
+    "labelled",
     "losses",
     "read",
     "split",

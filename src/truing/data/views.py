@@ -42,3 +42,15 @@ def comparisons(examples: Iterable[Example]) -> tuple[list[Example], Counter[str
         else:
             kept.append(example)
     return kept, dropped
+
+
+def labelled(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+    """Examples every answer of which was called good or bad; one alone is enough."""
+    kept, dropped = [], Counter[str]()
+    for example in examples:
+        labels = next((j.value for j in example.judgements if j.kind == "label"), None)
+        if labels is None or len(labels) != len(example.answers) or any(v is None for v in labels):
+            dropped["not_labelled"] += 1
+        else:
+            kept.append(example)
+    return kept, dropped

@@ -82,6 +82,7 @@ def open_local(
     max_tokens: int | None = None,
     head: str | None = None,
     eoc: bool = True,
+    mean: bool = False,
     lora: Lora | None = None,
     seed: int = 0,
 ) -> Any:
@@ -89,7 +90,7 @@ def open_local(
 
     `head` puts a fresh scalar head on, `lora` a fresh adapter (an adapter of the spec is merged first, so that the new
     one off is the model one started from). A fresh "score" head brings the end-of-context token at which it is read,
-    unless `eoc` is off."""
+    unless `eoc` is off; with `mean` it is read as the mean over the answer."""
     import torch
 
     from truing.engine.local import LocalEngine
@@ -116,6 +117,7 @@ def open_local(
     fresh = head is not None and head not in set(model.heads)
     if head is not None and fresh:
         _put_head(model, tokenizer, head, eoc)
+        model.mean = mean
     if lora and lora.rank:
         torch.manual_seed(seed)
         merge(model)

@@ -30,6 +30,7 @@ class LanguageModel(nn.Module):
         self.heads = nn.ModuleDict(heads or {})
         self.dropouts: list[nn.Module] = []  # of a fresh adapter; everything else stays in eval mode for good
         self.whole = False  # what is under the adapter is on no disk
+        self.mean = False  # a score is read as the mean over the answer, not at its end
 
     @property
     def base(self) -> Any:
@@ -82,7 +83,8 @@ class LanguageModel(nn.Module):
             if "hidden" in needs:
                 signals.hidden = before.float()
         if "scores" in needs:
-            signals.scores = self.heads["score"](hidden[batch.end]).float()[:, 0]
+            read = _mean_of_answers(hidden, batch) if self.mean else hidden[batch.end]
+            signals.scores = self.heads["score"](read).float()[:, 0]
         return signals
 
     @torch.no_grad()
@@ -126,6 +128,15 @@ class LanguageModel(nn.Module):
         """The frozen base under the adapter: the reference policy of a run that started there."""
         with self.owner.disable_adapter() if hasattr(self.owner, "disable_adapter") else nullcontext():
             yield
+
+
+def _mean_of_answers(hidden: Tensor, batch: Batch) -> Tensor:
+    """[A, d] the mean over each answer's tokens. What predicts a token stands on the one before it: the sum over those
+    places has the prompt's last token in it, and the answer's last one not."""
+    lengths = batch.lengths()
+    sums = hidden.new_zeros(batch.answers, hidden.shape[1]).index_add(0, batch.answer_of, hidden[batch.source])
+    before = hidden[batch.source[lengths.cumsum(0) - lengths]]
+    return (sums - before + hidden[batch.end]) / lengths[:, None]
 
 
 def new_head(model: LanguageModel, zero: bool = True, seed: int = 0) -> nn.Linear:

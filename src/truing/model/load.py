@@ -27,6 +27,7 @@ from truing.model.lm import LanguageModel
 from truing.records import UserError
 
 HEADS, ADAPTER = "heads.safetensors", "adapter_config.json"
+READ = "truing_read"  # in config.json, where a score is not read at the last token
 HEAD_NAMES = ("score", "classifier")
 TOKENIZERS = ("*token*", "vocab*", "*.model")
 KINDS = {  # ending of the architecture's name → (class that loads it, our name for its head)
@@ -90,6 +91,7 @@ def load_model(
     if head:
         heads[head] = head_of(owner, path)
     model = LanguageModel(owner, heads)
+    model.mean = getattr(config, READ, None) == "mean"
     for folder in adapters:
         merge(model)
         model.owner = _with_adapter(model.owner, folder)

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.model.lm import LanguageModel
-from truing.model.load import HEADS, KINDS, head_of
+from truing.model.load import HEADS, KINDS, READ, head_of
 
 
 def save_model(
@@ -32,6 +32,9 @@ def save_model(
         name, head = next(iter(heads.items()))
         saved = _classifier(plain(model), name, head, pad_id)
         if saved is not None:
+            if model.mean:
+                setattr(saved.config, READ, "mean")
+                note = "transformers reads a score at the last token: these are a mean, and only Truing gives them"
             saved.save_pretrained(folder)
             heads = {}
         else:

@@ -16,8 +16,9 @@ from truing.batch import Batch, Metrics, Objective, Signals, tally
 from truing.objectives.pairwise import best, comparison, mean_over_pairs, pairs
 
 
-def ranked(margin: bool = False, lm_weight: float = 0.0) -> Objective:
-    """Pairs, averaged in each group. `margin`: win by per_group["margin"]; `lm_weight`: imitate the best answer too."""
+def ranked(margin: bool = False, lm_weight: float = 0.0, weighted: bool = False) -> Objective:
+    """Pairs, averaged in each group. `margin`: win by per_group["margin"]; `lm_weight`: imitate the best answer too;
+    `weighted`: a group's loss counts per_group["weight"] times (L = L_helpful + λ L_harmless, say)."""
 
     def function(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
         better, worse = pairs(batch, "ranked")
@@ -32,10 +33,11 @@ def ranked(margin: bool = False, lm_weight: float = 0.0) -> Objective:
             total = batch.per_group_sum(first * batch.per_answer_sum(signals["logps"]))
             nll = -total / batch.per_group_sum(first * batch.lengths())
             losses, metrics = losses + lm_weight * nll, metrics | {"nll_best": tally(nll)}
-        return losses, metrics
+        return losses * batch.per_group["weight"] if weighted else losses, metrics
 
     needs = frozenset({"scores", "logps"} if lm_weight else {"scores"})
-    return Objective("ranked", "group", needs, function, frozenset({"margin"} if margin else ()))
+    reads = {name for name, read in (("margin", margin), ("weight", weighted)) if read}
+    return Objective("ranked", "group", needs, function, frozenset(reads))
 
 
 def _binary(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:

@@ -43,7 +43,7 @@ def intervals(title: str, note: str, rows: Sequence[tuple[str, Estimate]]) -> st
             f'<text class="tick" x="{WIDTH - 80}" y="{y + 4}">{value.mean:.2f}</text>'
         )
     said = "; ".join(f"{name} {value}" for name, value in rows)
-    return _figure(title, note, said, "".join(body), height)
+    return figure(title, note, said, "".join(body), height)
 
 
 def against(title: str, note: str, label: str, lines: Sequence[tuple[str, Sequence[tuple[float, Estimate]]]]) -> str:
@@ -69,7 +69,7 @@ def against(title: str, note: str, label: str, lines: Sequence[tuple[str, Sequen
         )
     said = "; ".join(f"{name}: " + ", ".join(f"{number(at)} → {v}" for at, v in points) for name, points in lines)
     body.append(f'<text class="tick y" x="{LEFT - 6}" y="{HEIGHT - 9}">{esc(label)}</text>')
-    return _figure(title, note, said, "".join(body), HEIGHT)
+    return figure(title, note, said, "".join(body), HEIGHT)
 
 
 def _free(y: float, taken: list[float]) -> float:
@@ -100,10 +100,10 @@ def reliability(title: str, note: str, gaps: Sequence[float]) -> str:
             f'<line class="c0" x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(right.high):.1f}"/>'
             f'<circle class="dot c0" cx="{at:.1f}" cy="{y(came):.1f}" r="4"/>'
         )
-    return _figure(title, note, "stated probability against what came true", "".join(body), HEIGHT)
+    return figure(title, note, "stated probability against what came true", "".join(body), HEIGHT)
 
 
-def _figure(title: str, note: str, said: str, body: str, height: int) -> str:
+def figure(title: str, note: str, said: str, body: str, height: int) -> str:
     return (
         f'<figure class="chart"><figcaption><b>{esc(title)}</b><span class="note">{esc(note)}</span></figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img"><title>{esc(title)}: {esc(said)}</title>{body}</svg></figure>'

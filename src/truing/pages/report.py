@@ -17,6 +17,7 @@ from truing.pages.charts import COLOURS, Line, Mark, chart, number
 from truing.pages.escape import esc
 from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
 from truing.pages.page import whole_page
+from truing.pages.preference import preference_section
 from truing.pages.samples import samples_section
 from truing.run import RunView, differing_keys, duration, flatten
 
@@ -31,6 +32,7 @@ def render(runs: Sequence[RunView]) -> str:
         _head(runs, names),
         *(_warnings(run, name) for run, name in zip(runs, names)),
         tiles(runs[0]) if len(runs) == 1 else _overview(runs, names),
+        preference_section(runs[0]) if len(runs) == 1 else "",
         curves(runs, names),
         _differences(runs, names),
         numbers_section(runs, names),

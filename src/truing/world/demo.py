@@ -220,6 +220,7 @@ def _taught(lab: Lab, name: str, data: str) -> Any:
         Pm(
             lab.settings.model,
             Data(lab.place(data), max_tokens=CONTEXT),
+            held_out=0.0,  # they are kept back by the stage before
             optim=Optim(lr=5e-4, batch=32, epochs=1, warmup=0.1),
             machine=lab.machine,
             run=lab.run(name),

@@ -1,0 +1,51 @@
+"""A page for a preference model, in its own folder: where it comes from, and what it is known to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from truing.config import dump
+from truing.stats import pairs
+from truing.stats.calibration import calibration
+
+
+def card(prints: Mapping[str, Any], settings: Any, learnt: int, rows: Sequence[Mapping[str, Any]]) -> str:
+    """README.md of the model folder; hubs show it, and later runs read their ancestors' hashes in it."""
+    lines = ["---", "library_name: transformers", "tags: [preference-model, truing]", "---", ""]
+    lines += ["# Preference model", "", f"Made by Truing {version('truing')} from `{settings.model}`.", ""]
+    lines += ["| | |", "|---|---|"]
+    data = settings.data.path if isinstance(settings.data.path, str) else ", ".join(settings.data.path)
+    facts = [("data", data), ("learnt from", f"{learnt} examples"), ("objective", settings.objective)]
+    facts += [("score read at", settings.read)] if settings.objective != "imitation" else []
+    facts += [(f"fingerprint of {name}", value) for name, value in prints.items()]
+    lines += [f"| {name} | {_cell(value)} |" for name, value in [*facts, *_known(rows)]]
+    lines += ["", "A score has no zero of its own: only differences between answers to one prompt mean anything.", ""]
+    return "\n".join([*lines, "## Recipe", "", "```yaml", dump(settings).rstrip(), "```", ""])
+
+
+def _known(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    if not rows:
+        return [("held-out pairs", "none: nothing is known of what it knows")]
+    right, longer, off = pairs.accuracy(rows), pairs.length_alone(rows), calibration(pairs.gaps(rows))
+    scores = [score for row in rows for score in row["score"]]
+    found = [
+        ("held-out pairs", f"{len(rows)} from {right.n} conversations"),
+        ("in the right order", f"{right}"),
+        ("the longer answer is better", f"{longer}"),
+    ]
+    for name, part in pairs.by(rows, "tranche").items():
+        if len(part) < len(rows):
+            found.append((f"in the right order, {name}", f"{pairs.accuracy(part)} of {len(part)}"))
+    return [
+        *found,
+        ("calibration error (ECE)", f"{off.ece:.3f}; a perfect model {off.floor:.3f}, at most {off.floor_95:.3f}"),
+        ("temperature", f"{off.temperature:.2f}"),
+        ("mean score on them", f"{sum(scores) / len(scores):.4f}"),
+    ]
+
+
+def _cell(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
