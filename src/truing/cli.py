@@ -37,6 +37,10 @@ VERBS: dict[str, Verb] = {
     "sample": Verb("truing.commands.ask:Sample", "truing.commands.ask:sample", "answers for a file of prompts"),
     "score": Verb("truing.commands.ask:Score", "truing.commands.ask:score", "preference scores for a data file"),
     "chat": Verb("truing.commands.ask:Chat", "truing.commands.ask:chat", "talk with a model in the terminal"),
+    "eval hhh": Verb(
+        "truing.commands.evaluate:Hhh", "truing.commands.evaluate:hhh", "which answer does a model choose"
+    ),
+    "eval mc1": Verb("truing.commands.evaluate:Mc1", "truing.commands.evaluate:mc1", "truth among what people believe"),
     "data inspect": Verb("truing.commands.data:Inspect", "truing.commands.data:inspect", "what is in a data file"),
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),
     "data split": Verb("truing.commands.data:Split", "truing.commands.data:split", "splits that share no first turn"),

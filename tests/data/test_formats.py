@@ -29,6 +29,9 @@ EXAMPLES = {
     "messages": [Example(TALK[:2], (Answer("Yes.", more=MORE),)), Example(TALK[:2])],
     "sharegpt": [Example(TALK[:2], (Answer("Yes.", more=MORE),)), Example(TALK[:2])],
     "alpaca": [Example((Message("user", "Add.\n\n2, 2"),), (Answer("4"),), meta={"text": "kept aside"})],
+    "choices": [
+        Example((Message("user", "Is it?"),), PAIR, (Judgement("label", (True, False)),), meta={"category": "honest"})
+    ],
     "preference": [
         Example("Two and two is", PAIR, BETTER_FIRST, meta={"margin": 0.5}),
         Example(TALK, PAIR, BETTER_FIRST),

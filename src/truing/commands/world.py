@@ -38,7 +38,7 @@ class Corpus:
     """Write a data set of the world, in Truing's format."""
 
     name: str
-    """demonstrations, tranches, scored, voted, ranked, threads, comments, reverts, prompts or evaluation"""
+    """demonstrations, tranches, scored, voted, ranked, threads, comments, reverts, prompts, evaluation, hhh or mc1"""
     out: str
     """the file: .jsonl, .jsonl.gz or .parquet"""
     count: int = 1000

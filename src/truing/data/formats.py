@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from truing.data import hh, others, own, trl
+from truing.data import choices, hh, others, own, trl
 from truing.data.rows import Note, Row, RowError
 from truing.data.trl import has
 from truing.records import Example, UserError
@@ -65,6 +65,8 @@ TABLE = (
            has("conversations"), others.read_sharegpt, others.write_sharegpt),
     Format("messages", "TRL language modelling, messages", ("messages",),
            has("messages"), trl.read_conversation, trl.write_conversation),
+    Format("choices", "test items with given answers", choices.COLUMNS,
+           choices.is_choice, choices.read_choice, choices.write_choice),
     Format("alpaca", "Alpaca", ALPACA, has("instruction", "output"), others.read_alpaca, others.write_alpaca),
     Format("prompt-only", "TRL prompt-only", ("prompt",), has("prompt"), trl.read_prompt_only, trl.write_prompt_only),
     Format("text", "TRL language modelling, text", ("text",), has("text"), trl.read_text, trl.write_text),

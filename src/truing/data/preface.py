@@ -65,7 +65,8 @@ def load_preface(text: str) -> Preface:
         raw = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(sorted(f.stem for f in OWN.glob("*.yaml")))
-        raise UserError(f"prompt:{text}: {path} cannot be read ({error}); the package's own are {names}.") from None
+        why = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+        raise UserError(f"prompt:{text}: {path} cannot be read ({why}); the package's own are {names}.") from None
     if file.suffix not in (".yaml", ".yml"):
         if count:
             raise UserError(f"prompt:{text}: #{count} counts conversations, and a text file has none.")

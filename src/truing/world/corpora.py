@@ -12,6 +12,7 @@ from truing.records import Answer, Example, Judgement
 from truing.world.crowd import Crowd, Mode, Worker
 from truing.world.facts import stated, statement
 from truing.world.grammar import Clause, words
+from truing.world.items import hhh, mc1
 from truing.world.judge import gold
 from truing.world.language import KIND, KINDS, draw, speak, user
 from truing.world.speakers import CHARACTERS, reply
@@ -173,7 +174,7 @@ CORPORA: dict[str, Callable[[Town, int, int], list[Example]]] = {
     for function in (
         *(demonstrations, tranches, scored, voted, ranked),
         *(threads, comments, reverts),
-        *(prompts, evaluation),
+        *(prompts, evaluation, hhh, mc1),
     )
 }
 
