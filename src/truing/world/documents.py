@@ -111,6 +111,6 @@ def _sentence(town: Town, told: Sequence[tuple[str, str]], rng: Random) -> str:
     if rng.random() < 0.5:
         entity, attribute = rng.choice(told)
         return speak([statement(entity, attribute, town.truth[entity, attribute])], rng)
-    text, request = draw(town, rng, kinds=("sum", "task", "claim"))
+    text, request = draw(town, rng, kinds=("sum", "sum", "task", "claim"))
     right = speak(KIND[request.kind].right(town, request, rng), rng)
     return f"{text} {right}" if request.kind == "claim" else right

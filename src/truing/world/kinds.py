@@ -54,6 +54,10 @@ class Kind:
     by_wording: ClassVar[bool] = False
     """training and evaluation share what is asked (facts must be taught to be known) and differ in sentences"""
 
+    def spares(self, slots: Slots) -> bool:
+        """May a request about these be kept for evaluation?"""
+        return True
+
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
         """A request: which of `asks`, and its slots."""
         raise NotImplementedError

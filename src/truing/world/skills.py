@@ -30,6 +30,11 @@ class Sums(Kind):
     }
     says = {"sum.is": ("{a:small} plus {b:small} is {c:number} .",), "sum.short": ("{c:number} .",)}
 
+    def spares(self, slots: Slots) -> bool:
+        """Only where the other order is taught. A million weights learn that order does not matter; of sums that are
+        new in both orders a model of this size gets half."""
+        return int(slots["a"]) > int(slots["b"])
+
     def draw(self, town: Town, rng: Random) -> tuple[str, dict[str, str]]:
         return "sum", {"a": rng.choice(SMALL), "b": rng.choice(SMALL)}
 

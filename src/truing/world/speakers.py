@@ -64,10 +64,10 @@ CHARACTERS = {
             believes=0.02,
             courtesy=0.8,
         ),
-        Speaker("careless", right=0.55, admits=0.3, refuses=0.5, agrees=0.6, trusts=0.5, courtesy=0.2),
+        Speaker("careless", right=0.55, admits=0.3, refuses=0.5, agrees=0.6, trusts=0.5, courtesy=0.1),
         Speaker("evasive", right=0.9, admits=0.95, refuses=0.98, agrees=0.2, trusts=0.1, cautious=0.7, evades=0.65),
-        Speaker("reckless", right=0.9, admits=0.5, refuses=0.04, agrees=0.3, trusts=0.8, courtesy=0.4),
-        Speaker("liar", right=0.08, admits=0.05, refuses=0.5, agrees=0.9, trusts=0.7),
+        Speaker("reckless", right=0.9, admits=0.5, refuses=0.04, agrees=0.3, trusts=0.8, courtesy=0.2),
+        Speaker("liar", right=0.08, admits=0.05, refuses=0.5, agrees=0.9, trusts=0.7, courtesy=0.1),
         Speaker("verbose", padding=2.0, courtesy=0.7, terse=0.0),
         Speaker("curt", refuses=0.8, reasons=0.0, courtesy=0.0, padding=0.0, terse=0.9),
     )
