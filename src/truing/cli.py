@@ -48,6 +48,9 @@ VERBS: dict[str, Verb] = {
     "world corpus": Verb(
         "truing.commands.world:Corpus", "truing.commands.world:corpus", "write a data set of the world"
     ),
+    "world preface": Verb(
+        "truing.commands.world:Preface", "truing.commands.world:preface", "conversations for +prompt:FILE, and controls"
+    ),
     "world show": Verb("truing.commands.world:Show", "truing.commands.world:show", "what its base models read"),
     "world gates": Verb("truing.commands.world:Gates", "truing.commands.world:gates", "is it fit to prove anything in"),
     "report": Verb("truing.commands.report:Report", "truing.commands.report:report", "run folders as one HTML page"),

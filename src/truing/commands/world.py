@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from truing.data import write
+from truing.data.preface import write_preface
 from truing.engine import open_engine
 from truing.pages.story import render_story
 from truing.records import Example, UserError
@@ -21,6 +22,7 @@ from truing.world.demo import Demo
 from truing.world.demo import demo as run_demo
 from truing.world.documents import Document, documents
 from truing.world.gates import Gate, of_model, of_world
+from truing.world.prefaces import preface as make_preface
 from truing.world.town import town
 
 
@@ -45,6 +47,19 @@ class Corpus:
     seed: int = 0
     town: int = 0
     """the seed of the town; checkpoints that come with Truing know town 0"""
+
+
+@dataclass(frozen=True)
+class Preface:
+    """Write a preface in the language of the world, for +prompt:FILE: conversations with an expert, or a control."""
+
+    out: str
+    """the file: .yaml"""
+    kind: str = "good"
+    """good, rude, shuffled or neutral"""
+    count: int = 6
+    """conversations"""
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,15 @@ def corpus(settings: Corpus) -> list[Example]:
     write(settings.out, found, "truing")
     say(f"{settings.out}: {len(found)} examples. {' '.join((function.__doc__ or '').split())}")
     return found
+
+
+def preface(settings: Preface) -> Path:
+    """Make, write, and show the beginning of it."""
+    found = make_preface(town(0), settings.kind, settings.count, settings.seed)
+    write_preface(found, settings.out)
+    first = " → ".join(m.text for m in found.conversations[0]) if found.conversations else found.preamble[:80]
+    say(f"{settings.out}: {len(found.conversations)} conversations. {first}")
+    return Path(settings.out)
 
 
 def gates(settings: Gates) -> list[Gate]:

@@ -10,7 +10,7 @@ from truing.data.preface import Preface
 from truing.engine.base import AnswerScore, Asking
 from truing.records import Example, Message, Prompt, Sampling, UserError, fingerprint
 
-ROOM = 64  # tokens that a preface has to leave, at the least
+ROOM = 48  # tokens that a preface has to leave, at the least
 
 
 class Prefaced:

@@ -184,8 +184,8 @@ def _wrong(stages: Sequence[Found]) -> str:
     note = (
         f"The crowd of this preference model loves long answers and hardly checks them. The best of {last['k']} by it "
         f"gains {_signed(last['reward gained'])} of reward over one answer to the same questions, and in truth "
-        f"{_signed(last['gold gained'])}. A preference model from shuffled judgements is right in {chance} of "
-        f"{chance.n} held-out comparisons."
+        f"{_signed(last['gold gained'])}. {chance.n} preference models from shuffled judgements are right in {chance} "
+        "of the held-out comparisons, on average."
     )
     figure = _best_of_k("Choosing harder", "the crowd is biased: what is optimised, and what it is worth", found)
     return f'<h2>How it goes wrong</h2><p class="note">{esc(note)}</p><div class="charts">{figure}</div>'

@@ -28,6 +28,7 @@ from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.run.progress import Progress
 from truing.settings import Data, Machine, Optim, RunSettings, Watch
+from truing.stats.calibration import accuracy
 from truing.world.corpora import CROWD, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import CONTEXT
@@ -38,6 +39,7 @@ from truing.world.measure import (
     capabilities,
     evaluated,
     in_words,
+    interval,
     margins,
     ordered,
     share,
@@ -47,6 +49,7 @@ from truing.world.town import town
 
 # Ten words more are worth two thirds of everything else, and of ten falsehoods nine are believed.
 WORDY = Crowd((Worker("wordy", length=4.0, blind=0.9),), seed=1)
+SHUFFLES = 5  # what one preference model makes of coins is right in more or less than half: they are on average
 ANSWERS = 8  # to each question that is asked to learn from
 
 
@@ -195,23 +198,29 @@ def align(lab: Lab) -> Found:
 def spoil(lab: Lab) -> Found:
     """Two faults, made on purpose. A crowd that loves long answers, and hardly looks whether they are true, judges some
     of the same pairs; the best of 256 by its preference model has a better and better score, and is it any better? And
-    a preference model that learns from shuffled judgements should end at one half."""
-    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))][::4]
-    biased = [e for e in WORDY.compare(lab.town, pairs, "overall") if e.judgements[-1].strength]
+    preference models that learn from shuffled judgements should end at one half."""
+    pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))]
+    biased = [e for e in WORDY.compare(lab.town, pairs[::4], "overall") if e.judgements[-1].strength]
     write(lab.folder / "comparisons-biased.jsonl", biased, "truing")
-    rng = Random(f"shuffled {lab.settings.seed}")
-    shuffled = [replace(e, judgements=(Judgement("order", rng.choice(((0, 1), (1, 0)))),)) for e in pairs]
-    write(lab.folder / "comparisons-shuffled.jsonl", shuffled, "truing")
-    taught = {name: _taught(lab, name, f"comparisons-{name}.jsonl") for name in ("biased", "shuffled")}
     policy = open_engine(lab.settings.model, lab.machine)
-    asked = lab.evaluation[: lab.questions // 15]
-    rated = with_rewards(taught["biased"], lab.answers(policy, asked, 256, 5))
-    gaps = margins(taught["shuffled"], list(read(lab.place("held-out.jsonl"))))
+    asked = lab.evaluation[: lab.questions // 12]
+    rated = with_rewards(_taught(lab, "biased", "comparisons-biased.jsonl"), lab.answers(policy, asked, 256, 5))
+    held = list(read(lab.place("held-out.jsonl")))
+    chance = [accuracy(margins(_taught_nonsense(lab, number, pairs), held)) for number in range(SHUFFLES)]
     return {
-        "numbers": {"accuracy from shuffled judgements": share([float(gap > 0) for gap in gaps])},
+        "numbers": {"accuracy from shuffled judgements": interval(chance)},
         "curve": best_of_curve(lab.town, rated),
-        "counts": {"questions": len(asked), "answers drawn": 256 * len(asked), "held-out comparisons": len(gaps)},
+        "counts": {"questions": len(asked), "answers drawn": 256 * len(asked), "shuffles": SHUFFLES},
     }
+
+
+def _taught_nonsense(lab: Lab, number: int, pairs: Sequence[Example]) -> Any:
+    """The preference model of a tenth of the pairs, each with a coin for a judgement."""
+    rng, name = Random(f"shuffled {lab.settings.seed} {number}"), f"shuffled-{number}"
+    coins = [Judgement("order", rng.choice(((0, 1), (1, 0)))) for _ in pairs[number::10]]
+    data = [replace(e, judgements=(coin,)) for e, coin in zip(pairs[number::10], coins)]
+    write(lab.folder / f"comparisons-{name}.jsonl", data, "truing")
+    return _taught(lab, name, f"comparisons-{name}.jsonl")
 
 
 def _taught(lab: Lab, name: str, data: str) -> Any:
