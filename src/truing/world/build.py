@@ -53,7 +53,7 @@ SIZES = {
     "tiny": Size(Shape(hidden=48, layers=4, heads=2), 2400, 5e-3),
     "small": Size(Shape(hidden=80, layers=4, heads=2), 2000, 4e-3),
     "base": Size(Shape(hidden=128, layers=5, heads=4), 3200, 3e-3),
-    "large": Size(Shape(hidden=208, layers=6, heads=4), 1400, 1.5e-3),
+    "large": Size(Shape(hidden=208, layers=6, heads=4), 3000, 1.5e-3),
 }
 
 
