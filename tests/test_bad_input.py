@@ -113,7 +113,7 @@ def the_sentence(code: int, said: str, verb: str) -> str:
     own = [line for line in said.splitlines() if line.startswith("truing")]
     assert own == said.splitlines()[-1:], said
     start, sentence = f"truing {verb}: ", own[0]
-    assert sentence.startswith(start) and len(sentence) < 600, sentence
+    assert sentence.startswith(start) and len(sentence) < 700, sentence
     return sentence.removeprefix(start)
 
 

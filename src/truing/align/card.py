@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import yaml
+
 from truing.config import dump
 from truing.stats import pairs
 from truing.stats.calibration import calibration
@@ -22,7 +24,15 @@ def card(prints: Mapping[str, Any], settings: Any, learnt: int, rows: Sequence[M
     facts += [(f"fingerprint of {name}", value) for name, value in prints.items()]
     lines += [f"| {name} | {_cell(value)} |" for name, value in [*facts, *_known(rows)]]
     lines += ["", "A score has no zero of its own: only differences between answers to one prompt mean anything.", ""]
-    return "\n".join([*lines, "## Recipe", "", "```yaml", dump(settings).rstrip(), "```", ""])
+    return "\n".join([*lines, "## Recipe", "", "```yaml", _recipe(settings), "```", ""])
+
+
+def _recipe(settings: Any) -> str:
+    """What decides the weights: not where the run was, nor on what machine."""
+    recipe = yaml.safe_load(dump(settings))
+    seed = recipe.pop("run")["seed"]
+    kept = {name: value for name, value in recipe.items() if name not in ("machine", "watch")}
+    return yaml.safe_dump(kept | {"run": {"seed": seed}}, sort_keys=False, allow_unicode=True).rstrip()
 
 
 def _known(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
