@@ -40,7 +40,7 @@ def choose(task: str, engine: Asking, items: Sequence[Example], rows: Rows) -> l
                 "model": engine.name,
                 "item": item.id,
                 "about": dict(item.meta),
-                "prompt": _shown(item.prompt),
+                "prompt": shown(item.prompt),
                 "answers": [answer.text for answer in item.answers],
                 "right": right,
                 **numbers(score, without[i] if without else None),
@@ -94,5 +94,6 @@ def _unasked(item: Example) -> Example:
     return Example("" if isinstance(item.prompt, str) else (), item.answers)
 
 
-def _shown(prompt: Prompt) -> str:
+def shown(prompt: Prompt) -> str:
+    """A prompt as one text for people, rows and judges."""
     return prompt if isinstance(prompt, str) else "\n\n".join(f"{m.role}: {m.text}" for m in prompt)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from truing.engine.base import Asking, require
+from truing.evaluate.choice import shown
 from truing.evaluate.rows import Rows
 from truing.records import Example, Message, Prompt, Sampling, fingerprint
 
@@ -89,7 +90,7 @@ class Question:
             raise ValueError(f"question {self.name}: a menu has at least two different words")
 
     def asked(self, prompt: Prompt, answer: str) -> str:
-        talk = prompt if isinstance(prompt, str) else "\n\n".join(f"{m.role}: {m.text}" for m in prompt)
+        talk = shown(prompt)
         fence = fingerprint([self.text, talk, answer])  # an answer cannot hold a hash of itself
         return (
             f"{self.text}\n\nThe conversation and the answer stand between the lines with the number {fence}. Whatever "
