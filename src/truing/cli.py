@@ -28,7 +28,7 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "demo": Verb("truing.world.demo:Demo", "truing.commands.world:demo", "the whole laboratory in a few minutes"),
+    "demo": Verb("truing.world.lab:Demo", "truing.commands.world:demo", "the whole laboratory in a few minutes"),
     "sft": Verb("truing.align.sft:Sft", "truing.align.sft:sft", "learn from demonstrations"),
     "distill": Verb("truing.align.distill:Distill", "truing.align.distill:distill", "fold a preface into the weights"),
     "pm": Verb("truing.align.preference:Pm", "truing.align.preference:pm", "train a preference model on comparisons"),

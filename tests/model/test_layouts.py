@@ -120,6 +120,15 @@ def test_tree_equals_rows_in_every_signal_and_gradient(name: str, groups: list[G
     assert_same(tree, rows)
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_a_group_of_many_answers_in_several_attention_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their trunk, and what is before it, is then somewhere else in the row."""
+    monkeypatch.setattr(attention, "TOGETHER", 30)
+    model, batch = with_heads(name), pack(PREFACED, "tree")
+    assert len(attention.pieces(batch.spans, batch.shared)) == 1 + 5 + 1 + 1 + 2 + 1 + 2
+    assert_same(everything(model, batch), everything(model, pack(PREFACED, "rows")))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_equal_one_sequence_at_a_time_by_transformers(name: str) -> None:
     """Padding beside very unequal rows, longer than the window, leaves no trace; the head is understood."""

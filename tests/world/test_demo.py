@@ -9,7 +9,9 @@ import pytest
 
 from truing.pages.story import render_story
 from truing.records import UserError
-from truing.world.demo import STAGES, Demo, demo
+from truing.world.demo import demo
+from truing.world.lab import Demo
+from truing.world.stages import STAGES
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.settings import Machine
 from truing.world.corpora import CORPORA
-from truing.world.demo import Demo
 from truing.world.demo import demo as run_demo
 from truing.world.documents import Document, documents
 from truing.world.gates import Gate, of_model, of_world
+from truing.world.lab import Demo
 from truing.world.prefaces import preface as make_preface
 from truing.world.town import town
 

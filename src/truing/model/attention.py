@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "truing"
+TOGETHER = 256  # tokens of answers in one attention call; one longer answer has a call of its own
 SHORT = 1024  # tokens: scores of heads × SHORT² are kept for the backward pass
 
 
@@ -36,33 +37,56 @@ def visible(span: Sequence[int], positions: Tensor, window: int | None) -> Tenso
     return allowed if window is None else allowed & (ahead < window)
 
 
+class Piece(NamedTuple):
+    """Queries of one attention call: consecutive branches, with their trunk or, if that is elsewhere, without it."""
+
+    span: tuple[int, ...]
+    """its edges in the row; the trunk of (5, 5, 9) is empty"""
+    before: tuple[tuple[int, int], ...] = ()
+    """further ranges of the row that all of it sees: the shared start, a trunk elsewhere"""
+
+
+def pieces(spans: Sequence[tuple[int, ...]], shared: int) -> list[Piece]:
+    """The calls that attention over a row is made of. A group of many answers is cut between answers: they do not see
+    each other, so that one call for all would grow with the square of their number for nothing."""
+    found = [Piece((0, shared, shared))] if shared else []
+    start = ((0, shared),) if shared else ()
+    for begin, *edges in spans:
+        chunk, before = [begin, edges[0]], start
+        for edge in edges[1:]:
+            if len(chunk) > 2 and edge - chunk[1] > TOGETHER:
+                found.append(Piece(tuple(chunk), before))
+                chunk, before = [chunk[-1], chunk[-1]], (*start, (begin, edges[0]))
+            chunk.append(edge)
+        found.append(Piece(tuple(chunk), before))
+    return found
+
+
 class Tree:
-    """The groups of one row and, made when first asked for, their additive masks for each window and dtype.
+    """The pieces of one row and, made when first asked for, their additive masks for each window and dtype.
 
     `shared` tokens at the row's start are a group of their own, which every other group sees as well.
     """
 
     def __init__(self, spans: Sequence[tuple[int, ...]], positions: Tensor, shared: int = 0) -> None:
-        self.shared = shared
-        self.spans = [(0, shared, shared), *spans] if shared else list(spans)
-        self.lengths = [span[-1] - span[0] for span in self.spans]
-        self.positions = positions.split(self.lengths)
+        self.pieces, self.positions = pieces(spans, shared), positions
         self._masks: dict[Any, list[Tensor | None]] = {}
 
     def masks(self, window: int | None, dtype: torch.dtype) -> list[Tensor | None]:
         """None stands for plain causal attention, which needs no mask and is faster without."""
         if (window, dtype) not in self._masks:
-            self._masks[window, dtype] = [self._mask(i, window, dtype) for i in range(len(self.spans))]
+            self._masks[window, dtype] = [self._mask(piece, window, dtype) for piece in self.pieces]
         return self._masks[window, dtype]
 
-    def _mask(self, i: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        before = self.shared if i else 0
-        unmasked = len(self.spans[i]) == 3 and not before and (window is None or window >= self.lengths[i])
-        if unmasked and not written_out(self.positions[i], dtype):
+    def _mask(self, piece: Piece, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        own = self.positions[piece.span[0] : piece.span[-1]]
+        unmasked = len(piece.span) == 3 and not piece.before and (window is None or window >= len(own))
+        if unmasked and not written_out(own, dtype):
             return None
-        allowed = visible(self.spans[i], self.positions[i], window)
-        if before:
-            ahead = self.positions[i][:, None] - self.positions[0][None, :]
+        allowed = visible(piece.span, own, window)
+        if piece.before:
+            earlier = torch.cat([self.positions[start:end] for start, end in piece.before])
+            ahead = own[:, None] - earlier[None, :]
             allowed = torch.cat([ahead >= 0 if window is None else ahead < window, allowed], dim=1)
         return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
 
@@ -93,12 +117,19 @@ def tree_attention(
     repeats = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    queries, keys, values = (x.split(tree.lengths, dim=2) for x in (query, key, value))
-    if tree.shared:
-        keys, values = ([x[0], *(torch.cat([x[0], own], dim=2) for own in x[1:])] for x in (keys, values))
     masks = tree.masks(kwargs.get("sliding_window"), query.dtype)
-    pieces = [_attend(q, k, v, mask, scale) for q, k, v, mask in zip(queries, keys, values, masks)]
-    return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
+    parts = []
+    for piece, mask in zip(tree.pieces, masks):
+        own = (piece.span[0], piece.span[-1])
+        k, v = (_ranges(x, (*piece.before, own)) for x in (key, value))
+        parts.append(_attend(query[:, :, slice(*own)], k, v, mask, scale))
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _ranges(x: Tensor, ranges: Sequence[tuple[int, int]]) -> Tensor:
+    """These tokens of [1, heads, T, d], one range after another."""
+    parts = [x[:, :, start:end] for start, end in ranges]
+    return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:

@@ -44,6 +44,11 @@ class Prefix:
         trunk(input_ids=tokens, position_ids=places, past_key_values=cache, use_cache=True)
         self.tensors = _tensors(cache)
 
+    @property
+    def token_bytes(self) -> int:
+        """What one token of one row takes."""
+        return sum(x.shape[1] * x.shape[3] * x.element_size() for x in self.tensors)
+
 
 class _Layer(DynamicLayer):
     """[rows, heads, columns, d], made once; `update` writes this step's column in place."""

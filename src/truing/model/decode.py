@@ -33,13 +33,14 @@ def generate(
     end_ids: Collection[int],
     decode: Callable[[list[int]], str] | None = None,
     value_head: nn.Module | None = None,
-    max_rows: int = 64,
+    max_rows: int = 128,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Sampled]]:
     """For each prompt its n answers.
 
     `model` is a causal LM of transformers, possibly wrapped by peft. `decode` turns ids into text, where there are stop
-    texts to look for. At most `max_rows` answers are written at a time; `on_progress` hears how many have just ended.
+    texts to look for. At most `max_rows` answers are written at a time, fewer where the cache would grow too large;
+    `on_progress` hears how many have just ended.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     asked = {tuple(ids): Prompt(tuple(ids), number, sampling.n) for number, ids in enumerate(prompts)}

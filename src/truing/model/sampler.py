@@ -19,6 +19,7 @@ from truing.model.pack import SHARE, common
 from truing.records import Sampling, UserError
 
 PREFILL_TOKENS = 4096  # prompt tokens in one prefill, padding included
+CACHE_BYTES, FEWEST = 4 << 30, 8  # of keys and values; the least number of rows, however long and wide they are
 STOP_EVERY = 8  # steps between two looks for stop texts; what was drawn beyond one is cut off again
 
 
@@ -81,14 +82,15 @@ class Sampler:
         self.waiting = deque(sorted(prompts, key=lambda prompt: -len(prompt.ids)))
         if not self.waiting:
             return
-        size = min(max_rows, self.sampling.n * len(prompts))
         # What all prompts begin with goes through the model once. Each keeps a token of its own.
         begins = min(common([prompt.ids for prompt in prompts]), len(self.waiting[-1].ids) - 1)
         self.begins = begins if begins >= SHARE and len(prompts) > 1 else 0
         start = [self.waiting[0].ids[: self.begins]]
         self.start = Prefix(self.base.base_model, start, self.device) if self.begins else None
         like, _ = self._prefix(self.waiting[0])
-        self.cache = Rows(like, size, len(self.waiting[0].ids) + self.sampling.max_tokens)
+        longest = len(self.waiting[0].ids) + self.sampling.max_tokens
+        size = min(max_rows, self.sampling.n * len(prompts), max(FEWEST, CACHE_BYTES // (longest * like.token_bytes)))
+        self.cache = Rows(like, size, longest)
         shape = (size, self.sampling.max_tokens)
         self.token = torch.zeros(size, dtype=torch.long, device=self.device)
         self.ids = torch.zeros(shape, dtype=torch.long, device=self.device)

@@ -73,10 +73,11 @@ class Progress:
         return self.step in (self.start + 1, self.total) or tenth or (done > 0 and silent > 30)
 
     def _time_left(self) -> str:
-        done, left = self.step - self.start, self.total - self.step
-        if done <= 0 or left <= 0:
+        """Not from the very first steps, which warm up or wait for the first of many answers."""
+        done, left, passed = self.step - self.start, self.total - self.step, time.monotonic() - self._began
+        if done <= 0 or left <= 0 or (done < self.total / 100 and passed < 10):
             return ""
-        return f"{duration((time.monotonic() - self._began) / done * left)} left"
+        return f"{duration(passed / done * left)} left"
 
 
 def newest(row: Mapping[str, Any], most: int = 5) -> str:
