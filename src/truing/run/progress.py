@@ -24,12 +24,14 @@ Mode = Literal["rich", "json", "quiet"]
 _mode: Mode = "rich"
 
 
-def set_output(mode: Mode) -> None:
-    """rich: for people. json: one object per event and per row of metrics on stdout. quiet: only errors."""
+def set_output(mode: Mode) -> Mode:
+    """rich: for people. json: one object per event and per row of metrics on stdout. quiet: only errors. Returns what
+    it was before."""
     if mode not in get_args(Mode):
         raise ValueError(f"output must be one of {', '.join(get_args(Mode))}, not {mode!r}")
     global _mode
-    _mode = mode
+    before, _mode = _mode, mode
+    return before
 
 
 def say(text: str) -> None:

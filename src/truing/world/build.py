@@ -169,6 +169,13 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
+def shipped(size: str) -> dict[str, Any]:
+    """The card of a checkpoint that comes with the package."""
+    file = Path(__file__).parent / "checkpoints" / size / CARD
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {"weights": None}
+    return found
+
+
 def _ship(engine: LocalEngine, folder: Path, card: dict[str, Any]) -> None:
     """The model in bf16, which is what fits into a package, with its card."""
     draft = folder.with_name(".model")

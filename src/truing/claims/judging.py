@@ -1,0 +1,101 @@
+"""What judges of claims have in common: means over seeds, paired differences, points of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from truing.claims.base import Curve, Found, Number
+from truing.stats.effects import paired
+from truing.stats.intervals import Interval, mean_t
+
+SIZES = ("tiny", "small", "base", "large")
+PARAMETERS = {"tiny": 140_256, "small": 366_880, "base": 1_082_880, "large": 3_324_256}
+SEEDS = (0, 1, 2, 3, 4)
+Value = Callable[[Mapping[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class mean:
+    """The mean of a list that a study returns under this name, or the number itself."""
+
+    name: str
+
+    def __call__(self, found: Mapping[str, Any]) -> float:
+        return float(np.mean(found[self.name]))
+
+    def items(self, found: Mapping[str, Any]) -> np.ndarray | None:
+        value = found[self.name]
+        return np.array(value, dtype=np.float64) if isinstance(value, list) and len(value) > 1 else None
+
+
+def per_seed(found: Found, value: Value, **params: Any) -> dict[Any, float]:
+    """seed → value, of the cells with these parameters."""
+    return {seed: value(f) for seed, f in _alone(found.where(**params)).items()}
+
+
+def _alone(found: Found) -> dict[Any, Mapping[str, Any]]:
+    """The one cell of each seed: two would be told apart by another parameter, which has to be named."""
+    cells: dict[Any, Mapping[str, Any]] = {}
+    for params, one in found.rows:
+        if cells.setdefault(params["seed"], one) is not one:
+            raise ValueError(f"several cells of seed {params['seed']}: {dict(params)} is one of them")
+    return cells
+
+
+def average(found: Found, value: Value, **params: Any) -> Interval | None:
+    """Over seeds, or over the items of a single one; None where there is no such cell."""
+    cells = found.where(**params)
+    if len(cells) == 1 and isinstance(value, mean) and (items := value.items(cells.rows[0][1])) is not None:
+        return mean_t(items)
+    values = list(per_seed(cells, value).values())
+    return mean_t(values) if values else None
+
+
+def difference(found: Found, value: Value, a: Mapping[str, Any], b: Mapping[str, Any]) -> Interval | None:
+    """a − b over the seeds that both have, or over the items of a single one; None where there are none."""
+    first, second = (_alone(found.where(**where)) for where in (a, b))
+    both = [seed for seed in first if seed in second]
+    if not both:
+        return None
+    if len(both) == 1 and isinstance(value, mean):
+        mine, theirs = value.items(first[both[0]]), value.items(second[both[0]])
+        if mine is not None and theirs is not None and len(mine) == len(theirs):
+            return mean_t(mine - theirs)
+    return paired({s: value(first[s]) for s in both}, {s: value(second[s]) for s in both})
+
+
+def above(interval: Interval | None, bound: float = 0.0) -> bool | None:
+    """Does it lie above the bound? None if there is no interval, or an estimate alone."""
+    if interval is None or np.isinf(interval.low):
+        return None
+    return interval.low > bound
+
+
+def curve(label: str, points: Iterable[tuple[float, Interval | None]]) -> Curve:
+    """What is there of a line over sizes or counts; a single seed has a mean and no whiskers."""
+    shown = []
+    for x, v in points:
+        if v is not None:
+            lone = bool(np.isinf(v.low))
+            shown.append((float(x), v.estimate, v.estimate if lone else v.low, v.estimate if lone else v.high))
+    return Curve(label, shown)
+
+
+def all_hold(*parts: bool | None) -> bool | None:
+    """True if all do, False if one does not, else nothing can be said."""
+    if False in parts:
+        return False
+    return None if None in parts else True
+
+
+def sizes_in(found: Found) -> Sequence[str]:
+    return [size for size in SIZES if size in found.params("size")]
+
+
+def lines(*rows: tuple[str, Interval | float | None, Literal["effect", "control", "context"]]) -> list[Number]:
+    """Lines of a card, without those for which there are no cells."""
+    return [Number(label, value, role) for label, value, role in rows if value is not None]

@@ -1,0 +1,130 @@
+"""`truing reproduce`: run the cells that are missing, judge every claim, write its card."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from truing.claims.base import Card, Cell, Claim, Found, Profile, card, workplace
+from truing.claims.show import as_row, brief
+from truing.evaluate.rows import Rows
+from truing.pages.claims import claims_page
+from truing.records import UserError
+from truing.run import say, set_output
+from truing.run.checkpoint import write_text
+from truing.run.progress import Progress
+
+PAPERS = ("askell2021", "bai2022")
+VERDICTS = {"supported": "green", "not supported": "red", "inconclusive": "yellow", "not run here": "dim"}
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Test the claims of a paper in the built-in world. Every claim gets a card: numbers, controls, a verdict."""
+
+    paper: Literal["askell2021", "bai2022", "all"]
+    profile: Literal["quick", "full"] = "quick"
+    """quick: few cells, declared beforehand, minutes; full: all of them, hours; both go on where they stopped"""
+    only: tuple[str, ...] = ()
+    """claims by their ids, such as A1; none takes all"""
+    folder: str = "runs/reproduce"
+
+
+def claims_of(paper: str) -> list[Claim]:
+    found: list[Claim] = import_module(f"truing.claims.{paper}").CLAIMS
+    return found
+
+
+def reproduce(settings: Reproduce) -> Path:
+    """Returns the page with the cards."""
+    papers = PAPERS if settings.paper == "all" else (settings.paper,)
+    claims = {paper: _only(claims_of(paper), settings) for paper in papers}
+    folder = Path(settings.folder)
+    with Rows(folder) as rows:
+        for paper in papers:
+            cards = _carded(rows, folder, claims[paper], settings.profile, paper)
+            _show(paper, cards)
+            _write(folder, paper, settings.profile, cards)
+    page = folder / f"{settings.paper}-{settings.profile}.html"
+    kept = [json.loads((folder / f"{paper}-{settings.profile}.json").read_text("utf-8")) for paper in papers]
+    write_text(page, claims_page(kept))
+    say(f"\ncards: {page}")
+    return page
+
+
+def _only(claims: list[Claim], settings: Reproduce) -> list[Claim]:
+    known = {claim.id for paper in PAPERS for claim in claims_of(paper)}
+    if unknown := [name for name in settings.only if name not in known]:
+        raise UserError(f"only: there is no claim {unknown[0]}; there are {', '.join(sorted(known, key=_order))}.")
+    return [claim for claim in claims if not settings.only or claim.id in settings.only]
+
+
+def _order(name: str) -> tuple[str, int]:
+    return name[:1], int(name[1:])
+
+
+def _carded(rows: Rows, folder: Path, claims: Sequence[Claim], profile: Profile, paper: str) -> list[Card]:
+    """Every missing cell is run once, however many claims need it."""
+    wanted = {cell.key: cell for claim in claims for cell in claim.chosen(profile)}
+    bar = Progress(paper, 0, len(wanted))
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for number, (key, cell) in enumerate(wanted.items(), 1):
+            found[key] = rows.fetch({key: cell}, lambda cells: [_run(cells[0], folder)])[0]
+            bar.show({"step": number, cell.study.__name__: float(found[key]["seconds"])})
+    finally:
+        bar.close()
+    return [_card(claim, profile, found) for claim in claims]
+
+
+def _card(claim: Claim, profile: Profile, found: dict[str, dict[str, Any]]) -> Card:
+    cells = claim.chosen(profile)
+    seen = [(cell.params, found[cell.key]["found"]) for cell in cells]
+    return card(claim, Found(seen), sum(found[cell.key]["seconds"] for cell in cells))
+
+
+def _run(cell: Cell, folder: Path) -> dict[str, Any]:
+    place, began = workplace(folder), time.monotonic()
+    place.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        found = cell.study(place, **cell.params)
+    spent = round(time.monotonic() - began, 1)
+    return {"study": cell.study.__name__, "params": dict(cell.params), "seconds": spent, "found": dict(found)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A cell trains several models; what they say of themselves would bury the cards."""
+    before = set_output("quiet")
+    try:
+        yield
+    finally:
+        set_output(before)
+
+
+def _show(paper: str, cards: Sequence[Card]) -> None:
+    table = Table("", "claim", "verdict", "what was found", title=f"{paper}: claims and what became of them here")
+    for one in cards:
+        word = f"[{VERDICTS[one.verdict]}]{one.verdict}[/]"
+        count = f"{one.cells} of {len(one.claim.cells)} cells"
+        table.add_row(one.claim.id, one.claim.title, f"{word}\n[dim]{count}[/dim]", brief(one))
+    Console().print(table)
+
+
+def _write(folder: Path, paper: str, profile: Profile, cards: Sequence[Card]) -> None:
+    """Cards of claims that were not asked for this time stay."""
+    file = folder / f"{paper}-{profile}.json"
+    before = {c["id"]: c for c in json.loads(file.read_text("utf-8"))["cards"]} if file.exists() else {}
+    now = before | {one.claim.id: as_row(one) for one in cards}
+    order = [claim.id for claim in claims_of(paper) if claim.id in now]
+    content = {"paper": paper, "profile": profile, "cards": [now[name] for name in order]}
+    write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,48 @@
+"""A card in a few words for the terminal, and as plain data for a page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from truing.claims.base import MARKS, Card, Number
+from truing.stats.intervals import Interval
+
+
+def brief(card: Card) -> str:
+    """Why the verdict is what it is, and the numbers that count."""
+    lines = [card.why, *(f"{n.label}: {value_in_words(n)}" for n in card.numbers if n.role != "context")]
+    return "\n".join(lines)
+
+
+def value_in_words(number: Number) -> str:
+    if isinstance(number.value, Interval):
+        v = number.value
+        return f"{v.estimate:.3g} " + ("(one run)" if math.isinf(v.low) else f"[{v.low:.3g}, {v.high:.3g}]")
+    return f"{number.value:.3g}"
+
+
+def as_row(card: Card) -> dict[str, Any]:
+    claim = card.claim
+    return {
+        "id": claim.id,
+        "title": claim.title,
+        "says": claim.says,
+        "mark": MARKS[claim.mark],
+        "test": claim.test,
+        "verdict": card.verdict,
+        "why": card.why,
+        "cells": card.cells,
+        "of": len(claim.cells),
+        "seeds": list(card.seeds),
+        "seconds": round(card.seconds, 1),
+        "numbers": [_number(number) for number in card.numbers],
+        "pictures": [asdict(picture) for picture in card.pictures],
+    }
+
+
+def _number(number: Number) -> dict[str, Any]:
+    value = number.value
+    shown = {"mean": value.estimate, "low": value.low, "high": value.high} if isinstance(value, Interval) else value
+    return {"label": number.label, "role": number.role, "value": shown}
