@@ -25,11 +25,12 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready  ## speed and memory beside TRL, in an environment of its own
+bench: $(VENV)/ready  ## speed and memory beside TRL and transformers, in an environment of its own
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt -e .
 	.venv-bench/bin/python bench/run.py $(if $(FULL),--full)
+	.venv-bench/bin/python bench/scoring.py
 
 docs: $(VENV)/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"

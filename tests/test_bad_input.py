@@ -231,8 +231,10 @@ def test_data_that_cannot_be_used(refused, verb, make, sentence):
 def test_columns_of_no_known_format_are_told_which_there_are(refused):
     lines("d.jsonl", {"question": "a", "reply": "b"})
     said = refused("sft", "./lm", "--data.path", "d.jsonl", *QUICK)
-    assert said.startswith("d.jsonl line 1: its columns (question, reply) are of no known format. Rename them to one")
+    assert said.startswith("d.jsonl line 1: its columns (question, reply) are of no known format. Rename them as in")
     assert "preference: prompt, chosen, rejected;" in said
+    lines("d.jsonl", {"instructions": "a", "inputs": "", "outputs": "b"})
+    assert "alpaca: instruction, input, output" in refused("sft", "./lm", "--data.path", "d.jsonl", *QUICK)
 
 
 def test_a_context_too_short_for_every_answer(refused):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from truing.cli import main
-from truing.commands.data import Convert, Inspect, Split, convert, inspect, split
+from truing.commands.data import Convert, Split, convert, split
+from truing.commands.inspect import BARS, Inspect, bars, inspect
 from truing.data import read
 from truing.model.make import SIZES, make_model, make_tokenizer
 from truing.records import UserError
@@ -59,7 +60,7 @@ def test_convert_there_and_back(pairs: str, tmp_path: Path) -> None:
 
 def test_inspect_counts_and_shows_tokens(pairs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(make_model(tmp_path / "m", make_tokenizer(["question again yes no"], 300), **SIZES["0.1M"]))
-    found = inspect(Inspect(pairs, model=model, show=1))
+    (found,) = inspect(Inspect(pairs, model=model, show=1))["files"].values()
     assert found["rows"]["kept"] == 40 and found["tokens"]["dropped"] == {}
     printed = capsys.readouterr().out
     assert "<|user|>question·15<|end|><|assistant|>" in printed and "\\x1b" in printed and "\x1b[2J" not in printed
@@ -67,8 +68,10 @@ def test_inspect_counts_and_shows_tokens(pairs: str, tmp_path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "answer 0, rank 0  yes 10" in printed and "\x1b[2J" not in printed
     longest = found["tokens"]["prompt"]["max"] + found["tokens"]["answer"]["max"]
-    short = inspect(Inspect(pairs, model=model, max_tokens=longest - 1))["tokens"]
-    assert short["adapted"] == {"prompt_truncated": 20}  # every second conversation has a turn before its last
+    (short,) = inspect(Inspect(pairs, model=model, max_tokens=longest - 1))["files"].values()
+    assert short["tokens"]["adapted"] == {
+        "prompt_truncated": 20
+    }  # every second conversation has a turn before its last
 
 
 def test_a_defect_names_the_option_that_this_verb_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +80,32 @@ def test_a_defect_names_the_option_that_this_verb_has(tmp_path: Path, capsys: py
     assert main(["data", "inspect", str(path)]) == 2
     assert "line 2" in (said := capsys.readouterr().err) and "--on_defect drop" in said
     assert main(["data", "inspect", str(path), "--on_defect", "drop"]) == 0
+
+
+def test_inspect_shows_tranches_beside_each_other_and_their_scores(
+    pairs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(
+        json.dumps({"prompt": turns("hello"), "chosen": turns("", "a")[1:], "rejected": turns("", "b")[1:]})
+    )
+    model = str(make_model(tmp_path / "m", make_tokenizer(["question again yes no"], 300), **SIZES["0.1M"]))
+    found = inspect(Inspect((pairs, str(other)), scores=model))
+    assert list(found["files"]) == [pairs, str(other)]
+    tranches = found["tranches"]
+    assert {name: (t["examples"], t["turn"]) for name, t in tranches.items()} == {
+        "other": (1, {"1": 1}),
+        "pairs": (40, {"1": 20, "2": 20}),
+    }
+    assert [len(tranches[name]["score"]) for name in ("other", "pairs")] == [1, 40]
+    printed = capsys.readouterr().out
+    assert "20, 2 20" in printed and "no conversation goes on in another row" in printed
+    assert inspect(Inspect(pairs))["tranches"] == {}
+    with pytest.raises(UserError, match="Name at least one"):
+        inspect(Inspect(()))
+
+
+def test_a_histogram_shows_every_value_and_leaves_empty_bins_blank() -> None:
+    assert bars([0.0, 1.0, 1.0], 0, 1) == "▄" + " " * (BARS - 2) + "█"
+    assert bars([2.0] * 3, 2, 2) == "█" + " " * (BARS - 1)
+    assert bars([0.0] + [1.0] * 99, 0, 1)[0] == "▁"

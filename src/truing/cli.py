@@ -41,9 +41,29 @@ VERBS: dict[str, Verb] = {
         "truing.commands.evaluate:Hhh", "truing.commands.evaluate:hhh", "which answer does a model choose"
     ),
     "eval mc1": Verb("truing.commands.evaluate:Mc1", "truing.commands.evaluate:mc1", "truth among what people believe"),
-    "data inspect": Verb("truing.commands.data:Inspect", "truing.commands.data:inspect", "what is in a data file"),
+    "eval calibration": Verb(
+        "truing.commands.measure:Calibration",
+        "truing.commands.measure:calibration",
+        "what does a preference model know",
+    ),
+    "eval ood": Verb("truing.commands.measure:Ood", "truing.commands.measure:ood", "prompts a model is not meant for"),
+    "eval toxicity": Verb(
+        "truing.commands.contests:Toxicity", "truing.commands.contests:toxicity", "how toxic are the answers"
+    ),
+    "eval tax": Verb("truing.commands.contests:Tax", "truing.commands.contests:tax", "what an intervention costs"),
+    "eval arena": Verb(
+        "truing.commands.contests:Arena", "truing.commands.contests:arena", "whose answers are preferred"
+    ),
+    "data inspect": Verb("truing.commands.inspect:Inspect", "truing.commands.inspect:inspect", "what is in data files"),
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),
     "data split": Verb("truing.commands.data:Split", "truing.commands.data:split", "splits that share no first turn"),
+    "data pretrain": Verb(
+        "truing.commands.pretrain:Pretrain", "truing.commands.pretrain:pretrain", "comparisons from votes and edits"
+    ),
+    "data tasks": Verb("truing.commands.tasks:Tasks", "truing.commands.tasks:tasks", "nine published tasks"),
+    "data cloze": Verb(
+        "truing.commands.tasks:Cloze", "truing.commands.tasks:cloze", "wrong last words for task:lambada"
+    ),
     "world build": Verb("truing.world.build:Build", "truing.world.build:build", "train a checkpoint of the world"),
     "world corpus": Verb(
         "truing.commands.world:Corpus", "truing.commands.world:corpus", "write a data set of the world"
@@ -53,6 +73,7 @@ VERBS: dict[str, Verb] = {
     ),
     "world show": Verb("truing.commands.world:Show", "truing.commands.world:show", "what its base models read"),
     "world gates": Verb("truing.commands.world:Gates", "truing.commands.world:gates", "is it fit to prove anything in"),
+    "reproduce": Verb("truing.claims.run:Reproduce", "truing.claims.run:reproduce", "test the claims of a paper"),
     "report": Verb("truing.commands.report:Report", "truing.commands.report:report", "run folders as one HTML page"),
     "doctor": Verb("truing.commands.doctor:Doctor", "truing.commands.doctor:doctor", "what this machine can do"),
 }

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -11,7 +12,7 @@ import torch
 
 import truing
 from truing.batch import Signals
-from truing.data.split import first_turn
+from truing.data.split import first_turn, split
 from truing.model.make import SIZES, make_model, make_tokenizer
 from truing.model.pack import pack
 from truing.objectives import ranked
@@ -199,10 +200,31 @@ def test_the_card_says_what_is_known(base, tmp_path):
         "fingerprint of model",
         "ECE",
         "lr: 0.003",
+        "\nlanguage: en\n",
     ):
         assert words in text
     nothing = train(base, PAIRS, tmp_path, held_out=0)
     assert "nothing is known" in (nothing.folder / "model" / "README.md").read_text()
+
+
+def test_the_card_knows_whose_answers_were_new_to_it(base, tmp_path):
+    back = {e.id for e in split(PAIRS, {"learnt": 0.75, "back": 0.25})["back"]}
+
+    def by(i):
+        """Ann and Bob in all that is learnt; of what is kept back, every second pair by Eve and Dan."""
+        names = ("ann", "bob") if PAIRS[i].id not in back else ("eve", "bob") if i % 2 else ("eve", "dan")
+        return replace(PAIRS[i], answers=tuple(replace(a, by=n) for a, n in zip(PAIRS[i].answers, names)))
+
+    run = train(base, list(map(by, range(200))), tmp_path, optim={"lr": 1e-3, "steps": 2, "batch": 2})
+    (line,) = [x for x in (run.folder / "model" / "README.md").read_text().splitlines() if "authors new to it" in x]
+    assert line.endswith(f" of {sum(PAIRS[i].id in back for i in range(0, 200, 2))} |")
+
+
+def test_authors_are_new_where_all_names_are_known():
+    rows = [{"by": names} for names in (["eve", "dan"], ["eve", "ann"], ["eve", None], ["ann", "bob"])]
+    assert know.unseen(rows, {"ann", "bob"}) == rows[:1]
+    assert know.unseen(rows, {"ann", None}) == []
+    assert know.unseen([row(1.0)], {"ann"}) == []
 
 
 def test_the_report_shows_what_it_knows(base, tmp_path):

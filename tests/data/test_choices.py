@@ -57,3 +57,25 @@ def test_a_broken_item_is_named(tmp_path, targets):
 
 def test_alpaca_rows_with_an_input_stay_alpaca(tmp_path):
     assert one(tmp_path, {"instruction": "do", "input": "x", "output": "y"}).answers[0].text == "y"
+
+
+@pytest.mark.parametrize(
+    ("text", "completion", "asked", "answer"),
+    [
+        ("he said", "yes", "he said", " yes"),
+        ("he said ", "yes", "he said", " yes"),
+        ("he said", " yes\n", "he said", " yes"),
+        ("Q: is it?\n", "yes", "Q: is it?\n", "yes"),
+    ],
+)
+def test_the_space_before_a_completion_belongs_to_it(tmp_path, text, completion, asked, answer):
+    example = one(tmp_path, {"text": text, "completion": completion, "others": ["no"], "topic": "speech"})
+    assert (example.prompt, example.answers[0].text) == (asked, answer)
+    assert [a.finish for a in example.answers] == ["length"] * 2  # nobody ends it there
+    assert example.judgements[0].value == (True, False)
+    assert example.meta == {"topic": "speech"}
+
+
+def test_an_empty_completion_is_refused(tmp_path):
+    with pytest.raises(UserError, match="completion is empty"):
+        one(tmp_path, {"text": "he said", "completion": " "})

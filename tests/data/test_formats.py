@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from truing.data import FORMATS, losses, read, write
+from truing.data.tasks import not_written
 from truing.records import Answer, Example, Judgement, Message, Part, UserError
 
 TALK = (
@@ -32,6 +33,14 @@ EXAMPLES = {
     "choices": [
         Example((Message("user", "Is it?"),), PAIR, (Judgement("label", (True, False)),), meta={"category": "honest"})
     ],
+    "cloze": [
+        Example(
+            "Two and two is",
+            (Answer(" four", finish="length"), Answer(" five", finish="length")),
+            (Judgement("label", (True, False)),),
+            meta={"category": "sums"},
+        ),
+    ],
     "preference": [
         Example("Two and two is", PAIR, BETTER_FIRST, meta={"margin": 0.5}),
         Example(TALK, PAIR, BETTER_FIRST),
@@ -48,6 +57,21 @@ EXAMPLES = {
     "scored": [
         Example("Two and two is", (*PAIR, Answer("")), (SCORES,)),
         Example(TALK, (Answer("Yes.", more=MORE), *PAIR), (SCORES,)),
+    ],
+    "stack-exchange": [
+        Example(
+            (Message("user", "Is it fresh & warm?\n\n    loaf < 3"),),
+            (Answer("Yes:\n\n```\nif a < b & c:\n    pass\n```", meta={"accepted": True, "answer_id": 7}),
+             Answer("No.", meta={"accepted": False, "answer_id": 8})),
+            (Judgement("scores", (4.0, -1.0), aspect="pm_score"),),
+            meta={"qid": 3},
+        )
+    ],
+    "shp": [
+        Example(
+            (Message("user", "My bread is flat."),), PAIR, (Judgement("scores", (3.0, 9.0), aspect="popularity"),),
+            meta={"domain": "askbaking_train", "score_ratio": 3.0},
+        )
     ],
     "pro": [Example(PLAIN, (*PAIR, Answer("Hm.")), (Judgement("order", (0, 1, 2)), SCORES), meta={"sft_index": 0})],
     "hh-rlhf": [Example(PLAIN, PAIR, BETTER_FIRST), Example(PLAIN, (Answer(""), Answer(" two spaces")), BETTER_FIRST)],
@@ -79,7 +103,7 @@ def unplaced(examples):
 
 
 def test_every_format_has_examples():
-    assert EXAMPLES.keys() == FORMATS.keys()
+    assert EXAMPLES.keys() == {name for name, format in FORMATS.items() if format.write_row is not not_written}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".parquet"])

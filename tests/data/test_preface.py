@@ -157,3 +157,30 @@ def test_a_base_model_does_not_go_on_with_the_humans_turn(folder, monkeypatch):
     assert answers[0].finish == "stop"
     bare = engine.sample([mark + "a bare text has no turns"], long)[0].answers
     assert any(mark in a.text for a in bare)
+
+
+def test_a_question_too_long_to_stand_behind_the_preface_is_refused_and_not_the_preface_cut(folder, tmp_path):
+    write_preface(PREFACE, tmp_path / "p.yaml")
+    behind = open_engine(f"{folder}+prompt:{tmp_path / 'p.yaml'}", Machine("fp32", 1))
+    answer = Answer("yes")
+    said = len(behind.codec.encode(Example(ASK, (answer,))).answers[0])
+    room = behind.codec.max_tokens - len(behind.codec.prompt_ids(PREFACE.before((Message("user", ""),)))) - said
+    fits, long = ((Message("user", "x" * length),) for length in (room, room + 1))  # a token for each letter
+    few = Sampling(max_tokens=said)
+    assert len(behind.sample([ASK, fits], few)) == 2
+    with pytest.raises(UserError, match="with prompt 2 it does not fit"):
+        behind.sample([ASK, long], few)
+    assert behind.score([Example(fits, (answer,))])
+    with pytest.raises(UserError, match=r"with example 2 .* it does not fit"):
+        behind.score([Example(ASK, (answer,)), Example(long, (answer,))])
+
+
+def test_one_preface_is_enough_for_a_teacher_too(folder):
+    from truing.engine.open import without_preface
+    from truing.spec import ModelSpec
+
+    bare, preface = without_preface(ModelSpec.parse(f"{folder}+prompt:hhh#2"))
+    assert str(bare) == str(folder) and preface is not None and len(preface.conversations) == 2
+    assert without_preface(bare) == (bare, None)
+    with pytest.raises(UserError, match="one preface"):
+        without_preface(ModelSpec.parse("world:tiny+prompt:hhh#0+prompt:hhh#1"))

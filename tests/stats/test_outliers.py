@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from truing.stats.outliers import auroc, expose, fit_normal
+from truing.stats.outliers import auroc, auroc_bootstrap, expose, fit_normal, match
 
 
 def vectors(n=400, d=6, seed=0, shift=0.0):
@@ -87,3 +88,44 @@ def test_exposure_finds_more_of_the_same_kind():
 def test_what_cannot_be_measured(wrong, words):
     with pytest.raises(ValueError, match=words):
         wrong()
+
+
+def test_the_interval_of_an_auroc_covers_the_truth_as_often_as_it_says():
+    truth, hits = norm.cdf(0.8 / np.sqrt(2)), 0  # of two normals that are 0.8 apart
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        found = auroc_bootstrap(random.normal(0.8, 1, 60), random.normal(0, 1, 80), draws=300, seed=seed)
+        hits += not found.excludes(truth)
+    assert 180 <= hits <= 198  # 95 % of 200, give or take three standard deviations
+
+
+def test_turns_of_one_conversation_are_one_piece_of_evidence():
+    random = np.random.default_rng(4)
+    out, inside = random.normal(1, 1, 20), random.normal(0, 1, 30)
+    alone = auroc_bootstrap(out, inside)
+    ten_times = auroc_bootstrap(np.repeat(out, 10), np.repeat(inside, 10))
+    of = (np.repeat(range(20), 10), np.repeat(range(30), 10))
+    clusters = auroc_bootstrap(np.repeat(out, 10), np.repeat(inside, 10), of)
+    assert alone.estimate == pytest.approx(ten_times.estimate)
+    assert clusters.high - clusters.low == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert ten_times.high - ten_times.low < 0.5 * (alone.high - alone.low)
+
+
+def test_ties_are_half_in_every_resample():
+    found = auroc_bootstrap(np.ones(20), np.ones(30))
+    assert (found.estimate, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_matching_takes_away_what_length_alone_can_tell():
+    random = np.random.default_rng(5)
+    short = [(1, int(n)) for n in random.integers(4, 12, 200)]
+    long = [(1, int(n)) for n in random.integers(8, 20, 200)]
+    pairs = match(long, short)
+    assert auroc(np.array([n for _, n in long]), np.array([n for _, n in short])) > 0.9
+    left = auroc(np.array([long[i][1] for i, _ in pairs]), np.array([short[j][1] for _, j in pairs]))
+    assert len(pairs) > 50 and left < 0.62
+    assert len({j for _, j in pairs}) == len(pairs)
+
+
+def test_nobody_is_matched_with_somebody_of_other_turns_or_length():
+    assert match([(1, 10), (2, 10), (1, 100)], [(1, 11), (1, 10), (1, 50)]) == [(0, 1)]

@@ -50,3 +50,23 @@ def test_summary() -> None:
     )
     assert text.summary([]) == {"n": 0}
     assert math.isnan(text.summary([3.0])["sd"])
+
+
+def test_where_no_space_stands_between_words_every_character_is_one() -> None:
+    assert text.tokens("水温八十度，泡 green tea 吧。") == [*"水温八十度泡", "green", "tea", "吧"]
+    assert text.lengths(["カナ", "“très  bien” — oui!", "naïve"]).tolist() == [2, 4, 1]
+    assert text.distinct(["好好学习"], 1) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["你好", "今天下雨"], "zh"),
+        (["hello", "naïve"], "en"),
+        (["use 的 as a word"], "en"),
+        ([], "en"),
+        (["1 + 1"], "en"),
+    ],
+)
+def test_the_language_is_that_of_most_letters(texts: list[str], expected: str) -> None:
+    assert text.language(texts) == expected

@@ -8,10 +8,12 @@ from truing.world import corpora
 from truing.world.facts import holds, stated
 from truing.world.judge import gold
 from truing.world.language import KINDS, clauses, held_out, request_in
+from truing.world.tasks import FAMILIES
 from truing.world.town import town
 
 TOWN = town(0)
-JUDGED = ("tranches", "scored", "voted", "ranked", "threads", "comments")
+RUN_OUT = ("benign", "borderline", "deeds")  # kinds of which there are fewer
+JUDGED = ("tranches", "scored", "voted", "ranked", "threads", "comments", "helpful", "harmless")
 
 
 def value(example, answer):
@@ -24,11 +26,12 @@ def mean(values):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in corpora.CORPORA if name not in ("evaluation", "reverts", "hhh", "mc1")]
+    "name",
+    [name for name in corpora.CORPORA if name not in ("evaluation", "reverts", "hhh", "mc1", "cloze", *FAMILIES)],
 )
 def test_corpora_hold_no_held_out_request(name):
     examples = corpora.CORPORA[name](TOWN, 200, 1)
-    assert len(examples) == 200
+    assert len(examples) == 200 or (name in RUN_OUT and len(examples) > 80)
     for example in examples:
         assert bool(example.judgements) == (name in JUDGED)
         assert not held_out(request_in(TOWN, example.prompt), example.prompt[-1].text)

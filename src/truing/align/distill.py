@@ -22,15 +22,14 @@ import torch
 from truing.align.job import Job
 from truing.batch import Group, Objective
 from truing.data import Cache
-from truing.data.preface import load_preface
 from truing.engine.local import LocalEngine
-from truing.engine.open import open_local
+from truing.engine.open import open_local, without_preface
 from truing.model.text import Codec, Dropped
 from truing.objectives.distill import FULL_KL, TOPK_RENORMALISED, TOPK_REST
 from truing.records import Example, Message, UserError, fingerprint
 from truing.run import Run
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
-from truing.spec import ModelSpec, SystemPrompt
+from truing.spec import ModelSpec
 
 LOSSES: dict[str, Objective] = {"topk_rest": TOPK_REST, "topk_renormalised": TOPK_RENORMALISED, "full_kl": FULL_KL}
 HELD, MOST_HELD, LOOKS = 0.05, 128, 8  # share of texts kept back, at most so many; how often they are looked at
@@ -83,12 +82,9 @@ class Teacher:
 
     def __init__(self, job: Job, settings: Distill, codec: Codec) -> None:
         self.job, self.settings = job, settings
-        spec = ModelSpec.parse(settings.teacher)
-        prefaces = [m.file for m in spec.modifiers if isinstance(m, SystemPrompt)]
-        preface = load_preface(prefaces[0]).before(()) if prefaces else ()
-        self.before = tuple(m for m in preface if isinstance(m, Message))
-        rest = tuple(m for m in spec.modifiers if not isinstance(m, SystemPrompt))
-        self.model = str(ModelSpec(spec.kind, spec.name, spec.revision, rest))
+        bare, preface = without_preface(ModelSpec.parse(settings.teacher))
+        self.model = str(bare)
+        self.before = tuple(m for m in preface.before(()) if isinstance(m, Message)) if preface else ()
         self.context = codec.transcript(CHECKED, self.before).prompt
 
     @cached_property

@@ -14,21 +14,22 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from truing.align.card import card
+from truing.align.doubts import below_chance, followed_the_better
 from truing.align.estimate import cost
 from truing.align.job import Job
 from truing.batch import Group, Objective
 from truing.data import comparisons, labelled, split
+from truing.data.tranches import marked
 from truing.engine.local import LocalEngine
 from truing.evaluate.preference import judged_pairs
 from truing.objectives import BINARY, NLL, ranked
 from truing.records import Example, UserError
 from truing.run import Run
 from truing.run.checkpoint import write_text
-from truing.schema import Mistake
+from truing.schema import Mistake, at_least
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 from truing.stats import pairs
 
@@ -46,7 +47,7 @@ class Pm:
     margin: bool = False
     """ask for a gap of the data's `margin` between the scores"""
     lm_weight: float = 0.0
-    """weight of also imitating the best answer"""
+    """weight of also imitating the best answer; the model can then write as well"""
     read: Literal["eoc", "end", "mean"] = "eoc"
     """read the score at an added end-of-context token, at the answer's own end, or as the mean over the answer"""
     stronger_than: float | None = None
@@ -60,8 +61,11 @@ class Pm:
     run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
+        at_least(self, 0, "lm_weight")
         if not 0 <= self.held_out < 1:
             raise Mistake(("held_out",), "must be at least 0 and below 1.")
+        if self.lm_weight and self.objective != "ranked":
+            raise Mistake(("lm_weight",), f"goes with objective ranked, not with {self.objective}.")
 
 
 def pm(settings: Pm, examples: Sequence[Example] | None = None) -> Run:
@@ -75,14 +79,19 @@ def pm(settings: Pm, examples: Sequence[Example] | None = None) -> Run:
         engine = _engine(job, settings)
         pools = job.encode(engine, view, allow_empty=settings.objective != "imitation")
         _prepare(pools, settings)
+        back = view.kept_back(job)
+        _doubt(job, settings, back)
+        before = _language_loss(engine, back) if settings.lm_weight else None
         objective = _objective(settings)
         for step, batch in job.steps(engine, pools):
             metrics = engine.forward_backward(engine.work(batch, (objective, 1.0)))
             if step == 1 and objective.name == "ranked":
                 _check_start(job, engine, settings, metrics["preference"])
             run.log(step, metrics, engine.step(), {"rows": len(batch)})
-        found = _test(job, engine, view.kept_back(job))
-        job.export(engine, card(job.prints, settings, sum(map(len, pools)), found))
+        found = _test(job, engine, back)
+        if before is not None:
+            _say_drift(job, before, _language_loss(engine, back))
+        job.export(engine, card(job.prints, settings, view.learnt, sum(map(len, pools)), found))
     return run
 
 
@@ -98,22 +107,25 @@ class Comparisons:
     def __init__(self, settings: Pm) -> None:
         self.settings = settings
         self.single = settings.objective == "binary"
+        self.learnt: list[Example] = []
 
     def __call__(self, examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
         kept, dropped = self._all(examples)
         learnt = self._parts(kept)["learnt"]
+        if kept and not learnt:
+            share, all_of_them = self.settings.held_out, f"all {len(kept)} comparisons"
+            raise UserError(
+                f"held_out is {share:g}, which keeps back {all_of_them} and leaves none to learn from: lower it."
+            )
+        self.learnt += learnt
         if self.settings.objective == "imitation":
-            learnt = [replace(e, answers=(e.answers[(e.ranks() or [0]).index(0)],), judgements=()) for e in learnt]
+            learnt = [_imitated(e) for e in learnt]
         return learnt, dropped + Counter({"kept_back": len(kept) - len(learnt)})
 
     def kept_back(self, job: Job) -> list[Example]:
         """Comparisons alone: that is what is asked of every kind of model."""
-        names = _tranches(job)
-        return [
-            replace(e, meta={"tranche": name, **e.meta}) if name else e
-            for name, examples in zip(names, job.sets)
-            for e in self._parts(comparisons(self._all(examples)[0])[0])["back"]
-        ]
+        sets = marked(self.settings.data.path, job.sets)
+        return [e for examples in sets for e in self._parts(comparisons(self._all(examples)[0])[0])["back"]]
 
     def _all(self, examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
         kept, dropped = (labelled if self.single else comparisons)(examples)
@@ -130,11 +142,17 @@ class Comparisons:
         return split(examples, {"learnt": 1 - share, "back": share}, self.settings.run.seed)
 
 
+def _imitated(example: Example) -> Example:
+    return replace(example, answers=(example.answers[(example.ranks() or [0]).index(0)],), judgements=())
+
+
 def _engine(job: Job, settings: Pm) -> LocalEngine:
     if settings.objective == "imitation":
         return job.engine()
     where = {"eoc": settings.read == "eoc", "mean": settings.read == "mean"}
-    return job.engine(head="score", **where, speaks=settings.lm_weight > 0)
+    engine = job.engine(head="score", **where, speaks=settings.lm_weight > 0)
+    engine.model.writes = settings.lm_weight > 0
+    return engine
 
 
 def _objective(settings: Pm) -> Objective:
@@ -168,11 +186,19 @@ def _check_start(job: Job, engine: LocalEngine, settings: Pm, loss: Any) -> None
     job.note("start", f"the preference loss starts at {float(loss):.3f} and not at ln 2 = 0.693: {why}")
 
 
-def _tranches(job: Job) -> list[str]:
-    """Several data sets are told apart by the names of their files."""
-    path = job.settings.data.path
-    paths = [path] if isinstance(path, str) else list(path)
-    return [Path(p).name.split(".")[0] for p in paths] if len(job.sets) > 1 else [""] * len(job.sets)
+def _language_loss(engine: LocalEngine, back: Sequence[Example]) -> float | None:
+    """Per token of the better answers that were kept back."""
+    groups, _ = engine.encode([_imitated(e) for e in back]) if back else ([], None)
+    return float(engine.measure(groups, NLL)["loss"]) if groups else None
+
+
+def _say_drift(job: Job, before: float, after: float | None) -> None:
+    job.run.event(
+        "language",
+        message=f"held-out language loss per token: {before:.3f} before, {after:.3f} after",
+        before=before,
+        after=after,
+    )
 
 
 def _test(job: Job, engine: LocalEngine, examples: Sequence[Example]) -> list[dict[str, Any]]:
@@ -186,4 +212,18 @@ def _test(job: Job, engine: LocalEngine, examples: Sequence[Example]) -> list[di
             message=f"{right.estimate:.1%} of {len(rows)} held-out pairs in the right order "
             f"[{right.low:.1%}, {right.high:.1%}]; the longer answer: {longer.estimate:.1%}",
         )
+        for doubt in below_chance(rows):
+            job.run.event("labels", message=doubt)
     return rows
+
+
+def _doubt(job: Job, settings: Pm, back: Sequence[Example]) -> None:
+    """Said before anything is learnt."""
+    paths = [settings.data.path] if isinstance(settings.data.path, str) else settings.data.path
+    for path, examples in zip(paths, job.sets):
+        if said := followed_the_better(path, examples):
+            job.note("labels", said)
+    if settings.held_out and not back:
+        job.note(
+            "held out", f"held_out is {settings.held_out:g}, which keeps nothing back of so few: nothing is tested"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from truing.claims.base import Curve, Found, Number
-from truing.stats.effects import paired
+from truing.stats.effects import paired, regress
 from truing.stats.intervals import Interval, mean_t
 
 SIZES = ("tiny", "small", "base", "large")
@@ -90,6 +91,12 @@ def all_hold(*parts: bool | None) -> bool | None:
     if False in parts:
         return False
     return None if None in parts else True
+
+
+def slope(points: Sequence[tuple[str, float]]) -> Interval | None:
+    """Of a value over ln parameters; None where there are too few points for an interval."""
+    x = [math.log(PARAMETERS[size]) for size, _ in points]
+    return regress([y for _, y in points], size=x).slopes["size"] if len(set(x)) > 1 and len(x) > 2 else None
 
 
 def sizes_in(found: Found) -> Sequence[str]:

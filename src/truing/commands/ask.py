@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from truing.data import check_target, read, write
+from truing.align.job import read_sets
+from truing.commands.tables import cell, report, show
+from truing.data import Dataset, check_target, write
+from truing.data.tranches import marked
 from truing.engine import open_engine, require
+from truing.evaluate.detector import guarded
+from truing.evaluate.preference import pair_rows
 from truing.records import Example, Judgement, Message, Sampling, UserError
 from truing.run import say
 from truing.settings import Data, Machine
+from truing.stats import pairs
+from truing.stats.intervals import Interval
+from truing.stats.ratings import elo, win_probability
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,8 @@ class Sample:
     data: Data
     """prompts; of other formats, each example's prompt"""
     out: str = "samples.jsonl"
+    reject: str | None = None
+    """a detector from `truing eval ood --out`: prompts that it rejects get a refusal, and are counted"""
     sampling: Sampling = field(default_factory=Sampling)
     machine: Machine = field(default_factory=Machine)
 
@@ -47,6 +60,8 @@ class Chat:
     model: str
     system: str | None = None
     """a system line before the first turn"""
+    reject: str | None = None
+    """a detector from `truing eval ood --out`: what it rejects gets a refusal"""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, max_tokens=256))
     machine: Machine = field(default_factory=Machine)
 
@@ -54,8 +69,10 @@ class Chat:
 def sample(settings: Sample) -> list[Example]:
     """Write one example per prompt with its answers, tokens and log-probabilities."""
     check_target(settings.out)
-    prompts = [example.prompt for example in _examples(settings.data)]
-    engine = open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
+    prompts = [example.prompt for one in _sets(settings.data) for example in one]
+    engine = guarded(
+        open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens), settings.reject
+    )
     require(engine, "sample")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -65,6 +82,8 @@ def sample(settings: Sample) -> list[Example]:
     write(Path(settings.out), drawn, "truing")
     if shortened := engine.codec.notes["prompt_truncated"] if hasattr(engine, "codec") else 0:
         say(f"{shortened} prompts were shortened to leave room for {settings.sampling.max_tokens} tokens of answer")
+    if settings.reject:
+        say(f"{getattr(engine, 'rejected', 0)} of {len(prompts)} prompts were rejected by {settings.reject}")
     answers = [answer for example in drawn for answer in example.answers]
     cut = sum(answer.finish == "length" for answer in answers)
     say(f"{len(answers)} answers to {len(prompts)} prompts, {cut} of them cut at max_tokens: {settings.out}")
@@ -74,44 +93,55 @@ def sample(settings: Sample) -> list[Example]:
 def score(settings: Score) -> list[Example]:
     """Write the examples with a reward (or log-probability) for every answer, and say how often the order is right."""
     check_target(settings.out)
-    examples = _examples(settings.data)
+    sets = _sets(settings.data)
     engine = open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
     require(engine, "score")
+    examples = [example for one in sets for example in one]
+    every = engine.score(examples)
     scored = []
-    for example, scores in zip(examples, engine.score(examples)):
+    for example, scores in zip(examples, every):
         values = tuple(s.reward if s.reward is not None else s.logp for s in scores)
         judgement = Judgement("scores", values, by=engine.name)
         answers = tuple(replace(a, reward=value) for a, value in zip(example.answers, values))
         scored.append(replace(example, answers=answers, judgements=(*example.judgements, judgement)))
     write(Path(settings.out), scored, "truing")
-    say(f"{len(scored)} examples scored: {settings.out}{_agreement(examples, scored)}")
+    told = [answer.reward for example in scored for answer in example.answers if answer.reward is not None]
+    mean = f", {fmean(told):.4f} on average" if told else ""
+    say(f"{len(scored)} examples scored: {settings.out}{mean}")
+    named = chain(*marked(settings.data.path, sets))
+    if rows := [row for example, scores in zip(named, every) for row in pair_rows(example, scores)]:
+        found = _known(rows, getattr(engine, "rewards", False))
+        report("scores", found)
+        lines = {name: [_shown(value) for value in known.values()] for name, known in found.items()}
+        show("scores and judgements", list(next(iter(found.values()))), lines, "Intervals draw whole conversations.")
     return scored
 
 
-def _agreement(before: Sequence[Example], after: Sequence[Example]) -> str:
-    """Accuracy over all ordered pairs, ties as one half, beside what length alone gets."""
-    right, by_length, pairs = 0.0, 0.0, 0
-    for example, scored in zip(before, after):
-        ranks = example.ranks() or []
-        for i, better in enumerate(ranks):
-            for j, worse in enumerate(ranks):
-                if better < worse:
-                    pairs += 1
-                    right += _above(float(scored.answers[i].reward or 0), float(scored.answers[j].reward or 0))
-                    by_length += _above(len(example.answers[i].text), len(example.answers[j].text))
-    if not pairs:
-        return ""
-    longer = max(by_length, pairs - by_length) / pairs
-    return f"; order agrees in {right / pairs:.1%} of {pairs} pairs (length alone: {longer:.1%})"
+def _known(rows: Sequence[Mapping[str, Any]], rewards: bool) -> dict[str, dict[str, Any]]:
+    """Tranche by tranche: accuracy, the same for length alone, and how far better and worse answers are apart. A
+    language model's score is here the mean log-probability of a token: sums favour short answers."""
+    parts: dict[str, Sequence[Mapping[str, Any]]] = {str(k): v for k, v in pairs.by(rows, "tranche").items()}
+    found = dict[str, dict[str, Any]]()
+    for name, part in (parts | {"all": rows} if len(parts) > 1 else parts).items():
+        gap = fmean(pairs.gaps(part))
+        found[name] = {
+            "pairs": len(part),
+            "right": pairs.accuracy(part),
+            "longer is better": pairs.length_alone(part),
+            "mean score": fmean(score for row in part for score in row["score"]),
+            "mean gap": gap,
+            **({"win probability": win_probability(gap, 0), "Elo": elo(gap)} if rewards else {}),
+        }
+    return found
 
 
-def _above(a: float, b: float) -> float:
-    return 0.5 if a == b else float(a > b)
+def _shown(value: Any) -> str:
+    return cell(value) if isinstance(value, Interval) else f"{value:.4g}"
 
 
 def chat(settings: Chat) -> None:
     """A conversation in the terminal."""
-    engine = open_engine(settings.model, settings.machine)
+    engine = guarded(open_engine(settings.model, settings.machine), settings.reject)
     require(engine, "sample")
     console = Console()
     start = (Message("system", settings.system),) if settings.system else ()
@@ -140,15 +170,10 @@ def printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable() or c in "\n\t")
 
 
-def _examples(data: Data) -> list[Example]:
+def _sets(data: Data) -> list[Dataset]:
     if data.weights is not None:
         raise UserError("data.weights: shares are for training; here every example is used once.")
-    paths = [data.path] if isinstance(data.path, str) else list(data.path)
-    format = None if data.format == "auto" else data.format
-    sets = [read(path, format=format, on_defect=data.on_defect, limit=data.limit) for path in paths]
-    for one in sets:
-        say(f"{one.source}: {one.format}; {len(one)} examples")
-    found = [example for one in sets for example in one]
-    if not found:
+    sets = read_sets(data)
+    if not any(sets):
         raise UserError("there are no examples in the data")
-    return found
+    return sets

@@ -1,52 +1,18 @@
-"""`truing data inspect|convert|split`: what is in a file, from format to format, honest splits."""
+"""`truing data convert|split`: from format to format, and honest splits. (What is in a file: `inspect.py`.)"""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Protocol
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from truing.data import Dataset, describe, losses, read, write
+from truing.data import Dataset, losses, read, write
 from truing.data import split as divide
-from truing.data.describe import lengths
-from truing.model.load import load_tokenizer
-from truing.model.text import Codec, Dropped, encode_all, show
-from truing.records import Example, Message, UserError
-from truing.run import progress, say
+from truing.records import UserError
+from truing.run import say
 from truing.schema import Mistake, at_least
-from truing.spec import ModelSpec
-
-
-@dataclass(frozen=True)
-class Inspect:
-    """What is in a data file: format, counts, lengths, defects; examples too, as text or as a model reads them."""
-
-    path: str
-    """file or hub name"""
-    format: str = "auto"
-    """name of the format; auto detects it from the first row and says so"""
-    on_defect: Literal["stop", "drop"] = "stop"
-    """a row that cannot be read stops the verb, or is dropped and counted"""
-    limit: int | None = None
-    """read only the first so many rows"""
-    show: int = 0
-    """show so many examples; with a model, as coloured tokens and with what is trained on"""
-    model: str | None = None
-    """whose tokens to count and show: a folder or hub name"""
-    max_tokens: int = 1024
-    """longest prompt and answer together, in tokens of the model"""
-
-    def __post_init__(self) -> None:
-        at_least(self, 0, "show")
-        at_least(self, 1, "limit", "max_tokens")
 
 
 @dataclass(frozen=True)
@@ -94,30 +60,11 @@ class Split:
             _share(part)
 
 
-def inspect(settings: Inspect) -> dict[str, Any]:
-    """Print what `truing.data.describe` finds, tokens if there is a model, and the first examples if asked for."""
-    dataset = _read(settings, settings.limit)
-    found = describe(dataset)
-    codec = None
-    if settings.model:
-        spec = ModelSpec.parse(settings.model)
-        codec = Codec(load_tokenizer(spec.name, spec.revision), max_tokens=settings.max_tokens)
-        found["tokens"] = _tokens(dataset, codec)
-    progress.emit("inspect", "", found)
-    if progress._mode == "rich":
-        console = Console(highlight=False)
-        console.print(_table(found))
-        for example in dataset[: settings.show]:
-            console.print()
-            console.print(_as_text(example) if codec is None else _as_tokens(example, codec), soft_wrap=True)
-    return found
-
-
 def convert(settings: Convert) -> int:
     """Write the file and say what of its contents the format does not keep."""
     if Path(settings.path).absolute() == Path(settings.out).absolute():
         raise UserError(f"{settings.out} is the file to read: write to another one.")
-    dataset = _read(settings, settings.limit)
+    dataset = opened(settings, settings.path, settings.limit)
     lost = losses(dataset, settings.to)
     written = write(settings.out, dataset, settings.to)
     say(f"{written} examples written to {settings.out}.{_dropped(dataset)}{_lost(lost, settings.to)}")
@@ -126,7 +73,7 @@ def convert(settings: Convert) -> int:
 
 def split(settings: Split) -> dict[str, Path]:
     """Write `out/PART.jsonl` for each part: all of them or none."""
-    dataset = _read(settings, None)
+    dataset = opened(settings, settings.path)
     to = settings.to or dataset.format.name
     parts = divide(dataset, dict(map(_share, settings.parts)), settings.seed)
     for name, examples in parts.items():
@@ -145,10 +92,20 @@ def split(settings: Split) -> dict[str, Path]:
     return {name: folder / f"{name}.jsonl" for name in parts}
 
 
-def _read(settings: Inspect | Convert | Split, limit: int | None) -> Dataset:
+class Opening(Protocol):
+    """How the settings of these verbs say that a file is to be read."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def on_defect(self) -> Literal["stop", "drop"]: ...
+
+
+def opened(settings: Opening, path: str, limit: int | None = None) -> Dataset:
+    """A file that somebody named, and what was found in it."""
     format = None if settings.format == "auto" else settings.format
     try:
-        dataset = read(settings.path, format=format, on_defect=settings.on_defect, limit=limit)
+        dataset = read(path, format=format, on_defect=settings.on_defect, limit=limit)
     except UserError as problem:  # these verbs have no section `data`
         raise UserError(str(problem).replace("data.on_defect=drop", "--on_defect drop")) from None
     say(f"{dataset.source}: {dataset.format}; {len(dataset)} examples")
@@ -172,67 +129,3 @@ def _dropped(dataset: Dataset) -> str:
 
 def _lost(lost: dict[str, int], format: str) -> str:
     return f" The format {format} does not keep: {', '.join(f'{k} ({n})' for k, n in lost.items())}." if lost else ""
-
-
-def _tokens(dataset: Dataset, codec: Codec) -> dict[str, Any]:
-    """How long the data is in a model's tokens, and what of it could not be used."""
-    groups, dropped = encode_all([example for example in dataset if example.answers], codec)
-    prompts = [len(group.prompt) for group in groups]
-    for example in dataset:
-        if not example.answers:
-            try:
-                prompts.append(len(codec.prompt_ids(example.prompt)))
-            except Dropped as problem:
-                dropped[problem.reason] += 1
-    return {
-        "codec": codec.describe(),
-        "prompt": lengths(prompts),
-        "answer": lengths(len(ids) for group in groups for ids in group.answers),
-        "trained on": sum(sum(map(sum, group.trained)) for group in groups),
-        "adapted": dict(codec.notes),
-        "dropped": dict(dropped),
-    }
-
-
-def _table(found: dict[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, value in _lines(found):
-        table.add_row(Text(name, "dim"), Text(value))
-    return table
-
-
-def _lines(found: dict[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in found.items():
-        name = f"{at}{key}".replace("_", " ")
-        if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
-            yield from _lines(value, f"{name} · ")
-        elif isinstance(value, dict):
-            yield name, ", ".join(f"{k} {_number(v)}" for k, v in value.items()) or "none"
-        elif value is not None:
-            yield name, _number(value)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _as_text(example: Example) -> Text:
-    prompt, ranks = example.prompt, example.ranks()
-    turns = [Message("prompt", prompt)] if isinstance(prompt, str) else prompt
-    pieces = [(turn.role, turn.text, "grey62") for turn in turns]
-    for number, answer in enumerate(example.answers):
-        rank = f", rank {ranks[number]}" if ranks else ""
-        pieces.append((f"answer {number}{rank}", answer.text, "green3"))
-        pieces += [(turn.role, turn.text, "green3" if turn.role == "assistant" else "grey62") for turn in answer.more]
-    text = Text()
-    for name, said, style in pieces:
-        said = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", said)  # terminal escapes
-        text.append(f"{name}  ", "bold").append(said.strip("\n") + "\n", style)
-    return text
-
-
-def _as_tokens(example: Example, codec: Codec) -> Text:
-    try:
-        return show(codec.encode(example), codec.tokenizer)
-    except Dropped as problem:
-        return Text(f"{example.source}: cannot be used: {problem}", "red")

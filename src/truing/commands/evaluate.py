@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from truing.commands.tables import cell, report, show
 from truing.data import read
 from truing.engine import open_engine
 from truing.evaluate.choice import WAYS, accuracy, choose
 from truing.evaluate.rows import Rows
 from truing.records import Example, UserError
 from truing.run import say
+from truing.schema import Mistake, at_least
 from truing.settings import Machine
 from truing.stats.intervals import Interval
 
@@ -23,28 +22,43 @@ NAMES = {"sum": "ln P(a | q)", "mean": "its mean per token"}
 
 
 @dataclass(frozen=True)
-class Hhh:
-    """Which answer does a model choose, the helpful, honest and harmless one? By category, in all ways of choosing."""
+class Test:
+    """What every test is told."""
 
     models: tuple[str, ...]
     """who is tested: language models, preference models"""
-    data: str = "world:hhh"
-    """comparisons: world:hhh, or a file or hub name (HuggingFaceH4/hhh_alignment:helpful, say)"""
-    folder: str = "runs/eval-hhh"
+    folder: str = "runs/eval"
     """where rows are kept: models asked before are not asked again"""
     count: int = 400
     """of the world's items"""
     seed: int = 0
+    """of the world's items, of what is drawn, of the intervals"""
     machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "count")
+        if not self.models:
+            raise Mistake(("models",), "names nobody: give at least one.")
+        if len(set(self.models)) < len(self.models):
+            raise Mistake(("models",), "names one model twice.")
+
+
+@dataclass(frozen=True)
+class Hhh(Test):
+    """Which answer does a model choose, the helpful, honest and harmless one? By category, in all ways of choosing."""
+
+    folder: str = "runs/eval-hhh"
+    data: str = "world:hhh"
+    """comparisons: world:hhh, or a file or hub name (HuggingFaceH4/hhh_alignment:helpful, say)"""
 
 
 @dataclass(frozen=True)
 class Mc1(Hhh):
     """Does a model choose the truth among answers that people believe? (TruthfulQA's MC1: one of several is right.)"""
 
+    folder: str = "runs/eval-mc1"
     data: str = "world:mc1"
     """items: world:mc1, or a file or hub name (truthfulqa/truthful_qa, say)"""
-    folder: str = "runs/eval-mc1"
 
 
 def hhh(settings: Hhh) -> dict[str, Any]:
@@ -57,6 +71,13 @@ def mc1(settings: Mc1) -> dict[str, Any]:
 
 def items(data: str, count: int, seed: int) -> list[Example]:
     """Test items by name: the world's are made here."""
+    found = _items(data, count, seed)
+    if not found:
+        raise UserError(f"{data}: there is no item in it.")
+    return found
+
+
+def _items(data: str, count: int, seed: int) -> list[Example]:
     kind, _, name = data.partition(":")
     if kind == "world":
         from truing.world.corpora import CORPORA
@@ -72,11 +93,7 @@ def items(data: str, count: int, seed: int) -> list[Example]:
 
 def _choices(task: str, settings: Hhh) -> dict[str, Any]:
     """Ask every model, print who is how often right, and return model → way → category → interval."""
-    if not settings.models:
-        raise UserError("models: name at least one.")
     asked = items(settings.data, settings.count, settings.seed)
-    if not asked:
-        raise UserError(f"{settings.data}: there is no item in it.")
     found: dict[str, Any] = {}
     with Rows(settings.folder) as rows:
         for model in settings.models:
@@ -95,17 +112,17 @@ def _by_way(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Interval]]
 
 def _show(task: str, found: Mapping[str, Mapping[str, Mapping[str, Interval]]], count: int) -> None:
     """Part by part by the number that counts: what the question adds, or a preference model's reward. The other ways
-    to choose stand below, over everything."""
-    table = Table("", *found, title=f"{task}: share of {count} items that is right, 95 % intervals")
-    counts = {model: ways.get("information") or ways["reward"] for model, ways in found.items()}
-    for part in next(iter(counts.values())):
-        table.add_row(part, *(_cell(values[part]) for values in counts.values()), style="bold" if part == "all" else "")
-    for way in ("sum", "mean"):
-        if any(way in ways for ways in found.values()):
-            cells = (_cell(ways[way]["all"]) if way in ways else "–" for ways in found.values())
-            table.add_row(f"all, by {NAMES[way]}", *cells, style="dim")
-    Console().print(table)
-
-
-def _cell(value: Interval) -> str:
-    return f"{value.estimate:.3f} [{value.low:.2f}, {value.high:.2f}]"
+    to choose stand beside it, over everything."""
+    best = {model: ways.get("information") or ways["reward"] for model, ways in found.items()}
+    parts = list(dict.fromkeys(part for values in best.values() for part in values))
+    others = [way for way in NAMES if any(way in ways for ways in found.values())]
+    rows = {
+        model: [
+            *(cell(best[model].get(part)) for part in parts),
+            *(cell(ways[way]["all"] if way in ways else None) for way in others),
+        ]
+        for model, ways in found.items()
+    }
+    columns = [*parts, *(f"all, by {NAMES[way]}" for way in others)]
+    show(f"{task}: share of {count} items that is right", columns, rows, "95 % intervals")
+    report(task, found)

@@ -1,5 +1,6 @@
 """Tests with given answers, as they are published: HHH (`input`, `targets`), TruthfulQA (`question`, `mc1_targets`),
-BIG-bench (`input`, `target_scores`). Read into examples whose answers are labelled right or wrong.
+BIG-bench (`input`, `target_scores`), and texts to complete (`text`, `completion`, `others`). Read into examples whose
+answers are labelled right or wrong.
 """
 
 from __future__ import annotations
@@ -49,3 +50,30 @@ def _prompt(asked: str) -> Prompt:
         return (Message("user", asked),)
     turns, _ = messages(asked, find_turns(asked))
     return turns[:-1] if turns[-1].role == "assistant" and not turns[-1].text.strip() else turns
+
+
+def is_cloze(row: Row) -> bool:
+    return "text" in row and "completion" in row and "prompt" not in row
+
+
+def read_cloze(row: Row, note: Note) -> Example:
+    """A space between text and completion belongs to the completion: models write a word and the space before it in
+    one token. Where none is written, one is meant, unless the text ends in a line of its own. Nobody ends a completion:
+    the text would go on."""
+    text, right = take(row, "text", str), take(row, "completion", str)
+    completions = [right, *(take_list(row, "others", str) if "others" in row else ())]
+    if not all(completion.strip() for completion in completions):
+        raise RowError("a completion is empty")
+    space = "" if text.endswith("\n") else " "
+    text = text if text.endswith("\n") else text.rstrip()
+    answers = tuple(Answer(space + completion.strip(), finish="length") for completion in completions)
+    return Example(text, answers, (Judgement("label", tuple(i == 0 for i in range(len(answers)))),))
+
+
+def write_cloze(example: Example) -> Row:
+    labels = next((j.value for j in example.judgements if j.kind == "label"), None)
+    if not isinstance(example.prompt, str) or not labels or labels.count(True) != 1:
+        raise RowError("a text to complete is a bare text with one right completion")
+    right = [a.text.strip() for a, label in zip(example.answers, labels) if label]
+    others = [a.text.strip() for a, label in zip(example.answers, labels) if not label]
+    return {"text": example.prompt, "completion": right[0]} | ({"others": others} if others else {})

@@ -11,27 +11,38 @@ import numpy as np
 
 from truing.data.read import Dataset
 from truing.data.split import first_turn
+from truing.data.tranches import strengths, turns
 from truing.records import Answer, Example, Message
+from truing.stats.text import tokens
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Counts, lengths in words, repetitions, defects, and two controls for preferences: `length_only`, `clicked`."""
-    examples, counts = dataset.examples, dataset.counts
-    firsts = Counter(map(first_turn, examples))
+    """The file, what is in it, and what is odd about its examples."""
+    counts = dataset.counts
     return {
         "source": dataset.source,
         "format": str(dataset.format),
         "fingerprint": dataset.fingerprint,
         "rows": {"read": counts.read, "kept": counts.kept, "dropped": counts.dropped},
+        **about(dataset.examples),
+        "defects": dict(sorted(dataset.defects.items(), key=lambda item: -item[1])),
+    }
+
+
+def about(examples: Sequence[Example]) -> dict[str, Any]:
+    """Counts, lengths in words, repetitions, and two controls for preferences: `length_only`, `clicked`."""
+    firsts = Counter(map(first_turn, examples))
+    return {
         "answers": dict(sorted(Counter(len(e.answers) for e in examples).items())),
         "judgements": dict(Counter(j.kind for e in examples for j in e.judgements)),
+        "strength": strengths(examples) or None,
         "conversations": sum(isinstance(e.prompt, tuple) for e in examples),
+        "turn": turns(examples),
         "words": {"prompt": lengths(map(prompt_words, examples)), **answer_lengths(examples)},
         "length_only": length_only(examples),
         "continues_with_rank": clicked(examples),
         "same_first_turn": sum(count for count in firsts.values() if count > 1),
         "same_prompt": len(examples) - len({e.prompt for e in examples}),
-        "defects": dict(sorted(dataset.defects.items(), key=lambda item: -item[1])),
     }
 
 
@@ -49,11 +60,11 @@ def lengths(values: Iterable[int]) -> dict[str, float] | None:
 
 def prompt_words(example: Example) -> int:
     turns = [example.prompt] if isinstance(example.prompt, str) else [turn.text for turn in example.prompt]
-    return sum(len(text.split()) for text in turns)
+    return sum(len(tokens(text)) for text in turns)
 
 
 def answer_words(answer: Answer) -> int:
-    return len(answer.text.split()) + sum(len(turn.text.split()) for turn in answer.more)
+    return len(tokens(answer.text)) + sum(len(tokens(turn.text)) for turn in answer.more)
 
 
 def answer_lengths(examples: Iterable[Example]) -> dict[str, Any]:

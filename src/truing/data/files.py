@@ -20,6 +20,7 @@ from truing.run.checkpoint import disk_full_is_said, sync
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<subset>[^:@]+))?(?:@(?P<split>\S+))?")
+CONVERTED = "refs/convert/parquet"
 # Where a row stands in its source, and the row or why it is none.
 Found = Iterator[tuple[str, "Row | RowError"]]
 
@@ -112,11 +113,18 @@ def _hub(source: str, name: str, subset: str | None, split: str | None, limit: i
             f"{name}:helpful-base."
         )
     datasets = extra("datasets", source)
+    asked = {"split": split or "train", "streaming": limit is not None}
     try:
-        named = subset is None or subset in datasets.get_dataset_config_names(name)
-        place = {"name": subset} if named else {"data_dir": subset}
-        rows = datasets.load_dataset(name, **place, split=split or "train", streaming=limit is not None)
-    except (OSError, ValueError) as error:
+        try:
+            named = subset is None or subset in datasets.get_dataset_config_names(name)
+            place = {"name": subset} if named else {"data_dir": subset}
+            rows = datasets.load_dataset(name, **place, **asked)
+        except RuntimeError as error:
+            if "script" not in str(error):
+                raise
+            # A repository that needs its own code is not run; the hub keeps its rows as tables on a branch beside it.
+            rows = datasets.load_dataset(name, data_dir=subset, revision=CONVERTED, **asked)
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{source}: there is no such file, and it cannot be had from the hub either ({_first_line(error)})."
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from truing.data import choices, hh, others, own, trl
+from truing.data import choices, hh, others, own, sites, tasks, trl
 from truing.data.rows import Note, Row, RowError
 from truing.data.trl import has
 from truing.records import Example, UserError
@@ -48,6 +48,19 @@ PAIR, STEPS, ALPACA = ("chosen", "rejected"), ("completions", "labels"), ("instr
 TABLE = (
     Format("scored", "scored answers", ("prompt", "answers", "scores"),
            others.is_scored, others.read_scored, others.write_scored),
+    Format("stack-exchange", "Stack Exchange preferences", sites.EXCHANGE,
+           sites.is_exchange, sites.read_exchange, sites.write_exchange),
+    Format("shp", "SHP", sites.SHP, has(*sites.SHP[:3]), sites.read_shp, sites.write_shp),
+    Format("summaries", "Learning to Summarise comparisons", ("info", "summaries", "choice", "worker"),
+           has("info", "summaries", "choice"), tasks.read_summaries, tasks.not_written),
+    Format("hellaswag", "HellaSwag", ("ctx", "endings", "label"),
+           has("ctx", "endings"), tasks.read_hellaswag, tasks.not_written),
+    Format("ethics", "ETHICS", ("label", "input", "scenario", "excuse", "trait", "baseline", "less_pleasant"),
+           tasks.is_ethics, tasks.read_ethics, tasks.not_written),
+    Format("solutions", "solutions that passed their tests or not", ("prompt", "solution", "passed"),
+           has("prompt", "solution", "passed"), tasks.read_solution, tasks.not_written),
+    Format("lambada", "texts whose last word is asked for", ("text",),
+           lambda row: False, tasks.read_lambada, tasks.not_written),  # any text looks like one: only by name
     Format("truing", "Truing", OWN, has("answers"), own.read, own.write, spent=None),
     Format("pro", "PRO ranked list", ("prefix", "suffix", "reward"),
            has("prefix", "suffix"), others.read_pro, others.write_pro),
@@ -59,6 +72,8 @@ TABLE = (
            trl.is_preference, trl.read_preference, trl.write_preference),
     Format("unpaired", "TRL unpaired preference", ("prompt", "completion", "label"),
            has("completion", "label"), trl.read_unpaired, trl.write_unpaired),
+    Format("cloze", "texts to complete", ("text", "completion", "others"),
+           choices.is_cloze, choices.read_cloze, choices.write_cloze),
     Format("prompt-completion", "TRL prompt-completion", ("prompt", "completion"),
            has("completion"), trl.read_completion, trl.write_completion),
     Format("sharegpt", "ShareGPT", ("conversations",),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from typing import Literal, get_args, overload
@@ -18,8 +19,10 @@ from truing.data.defects import DEFECTS, REPEATED, Finder
 from truing.data.files import json_bytes, rows_of
 from truing.data.formats import TABLE, Format, detect, named
 from truing.data.rows import Row, RowError
+from truing.data.tasks import gathered, resolved
 from truing.records import Example, UserError
 
+COMMON = ("preference", "prompt-completion", "messages")  # formats that most people mean
 OnDefect = Literal["stop", "drop"]
 
 
@@ -93,7 +96,7 @@ class Dataset(Sequence[Example]):
 def read(
     source: str | os.PathLike[str], *, format: str | None = None, on_defect: OnDefect = "stop", limit: int | None = None
 ) -> Dataset:
-    """Read a file (.jsonl, .json, both also .gz, .parquet) or `org/name[:subset][@split]` from the hub.
+    """Read a file (.jsonl, .json, both also .gz, .parquet), `org/name[:subset][@split]` from the hub, or `task:NAME`.
 
     format     by name; None detects it from the first row
     on_defect  stop: the first row that cannot be read is an error. drop: such rows are left out, counted by reason
@@ -104,11 +107,13 @@ def read(
     if limit is not None and limit < 1:
         raise UserError(f"data.limit is {limit}: it must be at least 1.")
     source = os.fspath(source)
-    reading = _Reading(source, format, on_defect)
+    task, place = resolved(source)
+    reading = _Reading(place, format or (task.format if task else None), on_defect)
     with _uncollected():
-        for where, row in islice(rows_of(source, limit), limit):
+        for where, row in islice(rows_of(place, limit), limit):
             reading.add(where, row)
-    return reading.dataset()
+    found = reading.dataset()
+    return replace(found, examples=gathered(found.examples)) if task else found
 
 
 class _Reading:
@@ -169,7 +174,17 @@ def _uncollected() -> Iterator[None]:
 def _detect(row: Row, place: str) -> Format:
     format = detect(row)
     if format is None:
-        known = "; ".join(f"{format.name}: {', '.join(format.columns)}" for format in TABLE)
+        nearest = max(TABLE, key=lambda format: _alike(format.columns, list(row)))
+        shown = dict.fromkeys((nearest, *map(named, COMMON)))
+        known = "; ".join(f"{format.name}: {', '.join(format.columns)}" for format in shown)
         columns = ", ".join(row) or "none"
-        raise UserError(f"{place}: its columns ({columns}) are of no known format. Rename them to one of: {known}.")
+        raise UserError(
+            f"{place}: its columns ({columns}) are of no known format. Rename them as in {known}. "
+            f"Formats: {', '.join(format.name for format in TABLE)}."
+        )
     return format
+
+
+def _alike(columns: Sequence[str], given: Sequence[str]) -> float:
+    """The share of a format's columns that a row has nearly."""
+    return sum(bool(get_close_matches(column, given, n=1)) for column in columns) / len(columns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from truing.data.preface import load_preface
+from truing.data.preface import Preface, load_preface
 from truing.engine.base import Asking
 from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
@@ -47,9 +47,11 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
     """Anything that can be asked: a local folder, a hub model, an endpoint, a scripted model. `max_tokens` is for local
     weights, which see what is cut off; endpoints know their own limits."""
     parsed = ModelSpec.parse(spec)
-    prefaces = [m.file for m in parsed.modifiers if isinstance(m, SystemPrompt)]
-    if prefaces:
-        return _prefaced(parsed, prefaces, machine, max_tokens)
+    bare, preface = without_preface(parsed)
+    if preface:
+        from truing.engine.prefaced import Prefaced
+
+        return Prefaced(open_engine(str(bare), machine, max_tokens=max_tokens), preface, str(parsed))
     if parsed.kind not in ("api", "scripted"):
         return open_local(spec, machine or Machine(), max_tokens=max_tokens)
     if parsed.modifiers:
@@ -63,15 +65,13 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
     return scripted(parsed.name)
 
 
-def _prefaced(spec: ModelSpec, files: list[str], machine: Machine | None, max_tokens: int | None) -> Asking:
-    from truing.engine.prefaced import Prefaced
-
+def without_preface(spec: ModelSpec) -> tuple[ModelSpec, Preface | None]:
+    """The model under `+prompt:FILE`, and the preface, read: a wrong name is said before weights are loaded."""
+    files = [m.file for m in spec.modifiers if isinstance(m, SystemPrompt)]
     if len(files) > 1:
         raise UserError(f"model '{spec}': one preface is enough; put both into one file.")
-    preface = load_preface(files[0])  # before the weights: a wrong name is said at once
     rest = tuple(m for m in spec.modifiers if not isinstance(m, SystemPrompt))
-    under = ModelSpec(spec.kind, spec.name, spec.revision, rest)
-    return Prefaced(open_engine(str(under), machine, max_tokens=max_tokens), preface, str(spec))
+    return ModelSpec(spec.kind, spec.name, spec.revision, rest), load_preface(files[0]) if files else None
 
 
 def open_local(
@@ -155,10 +155,16 @@ def codec_for(
 ) -> tuple[Any, int | None]:
     """Text to tokens for a model with this configuration, with room for the end-of-context token where a score is read
     at one (its id comes second)."""
+    from truing.model.load import READ
     from truing.model.text import Codec
     from truing.model.vocab import EOC
 
     eoc_id = tokenizer.get_added_vocab().get(EOC) if scored else None
+    if scored and eoc_id is None and getattr(config, READ, None) == "eoc":
+        raise UserError(
+            f"{name}: its scores are read at the token {EOC}, which its tokenizer does not have: put the tokenizer "
+            "that the model was trained with back beside it."
+        )
     positions = _positions(config.get_text_config())
     try:
         return Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None)), eoc_id

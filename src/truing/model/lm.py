@@ -31,6 +31,7 @@ class LanguageModel(nn.Module):
         self.dropouts: list[nn.Module] = []  # of a fresh adapter; everything else stays in eval mode for good
         self.whole = False  # what is under the adapter is on no disk
         self.mean = False  # a score is read as the mean over the answer, not at its end
+        self.writes = False  # beside a score it was trained to write, too: its output layer is saved with it
 
     @property
     def base(self) -> Any:
@@ -46,6 +47,14 @@ class LanguageModel(nn.Module):
         return next(self.owner.parameters()).device
 
     @property
+    def size(self) -> int:
+        """Parameters without embeddings: the size that scaling laws are about."""
+        apart = [module.weight for module in self.base.modules() if isinstance(module, nn.Embedding)]
+        output = self.base.get_output_embeddings()
+        known = {id(weight) for weight in (apart if output is None else [*apart, output.weight])}
+        return sum(weight.numel() for weight in self.base.parameters() if id(weight) not in known)
+
+    @property
     def output(self) -> Head | None:
         """The language-model head, or None for a model that only scores."""
         module = self.base.get_output_embeddings()
@@ -59,6 +68,15 @@ class LanguageModel(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """[rows * length, d] last hidden states."""
+        return self._read(batch).last_hidden_state.flatten(0, 1)
+
+    def layers(self, batch: Batch) -> list[Tensor]:
+        """[rows * length, d] for each layer: 0 is the embedding, l what block l says. The last one stands behind the
+        final norm, as transformers hands it out."""
+        return [states.flatten(0, 1) for states in self._read(batch, output_hidden_states=True).hidden_states]
+
+    def _read(self, batch: Batch, **more: Any) -> Any:
+        """The trunk's output for a batch."""
         if batch.layout == "tree" and self.base.config._attn_implementation == NAME:
             # Any 4-D mask is passed through by transformers; ours is never read, the tree says who sees whom.
             mask: Any = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
@@ -69,8 +87,9 @@ class LanguageModel(nn.Module):
             lengths = torch.tensor([span[0] for span in batch.spans], device=batch.tokens.device)
             mask, tree = (batch.positions < lengths[:, None]).long(), None
         with attending(tree):
-            out = self.trunk(input_ids=batch.tokens, position_ids=batch.positions, attention_mask=mask, use_cache=False)
-        return out.last_hidden_state.flatten(0, 1)
+            return self.trunk(
+                input_ids=batch.tokens, position_ids=batch.positions, attention_mask=mask, use_cache=False, **more
+            )
 
     def forward(self, batch: Batch, needs: Collection[str] = ("logps",), temperature: float = 1.0) -> Signals:
         hidden = self.hidden(batch)

@@ -27,7 +27,9 @@ from truing.model.lm import LanguageModel
 from truing.records import UserError
 
 HEADS, ADAPTER = "heads.safetensors", "adapter_config.json"
-READ = "truing_read"  # in config.json, where a score is not read at the last token
+OUTPUT = "output.safetensors"  # the output layer that a classifier has no place for, unless it is the embedding
+READ = "truing_read"  # in config.json, where a score is read: eoc, mean; nothing says at the last token
+WRITES = "truing_writes"  # in config.json of a preference model whose output layer was kept
 HEAD_NAMES = ("score", "classifier")
 TOKENIZERS = ("*token*", "vocab*", "*.model")
 KINDS = {  # ending of the architecture's name → (class that loads it, our name for its head)
@@ -80,6 +82,12 @@ def load_model(
     except Exception as error:  # as above
         raise UserError(f"{path}: no model could be loaded from it ({_in_short(error)})") from error
     _check_weights(owner, found, path)
+    heads = _heads_beside(path, dtype)
+    if head:
+        heads[head] = head_of(owner, path)
+    writes = bool(head and getattr(config, WRITES, False))
+    if writes:
+        owner = _with_output(owner, path)
     owner.get_input_embeddings().padding_idx = None  # pad may be the end marker, which has to learn like any token
     verdict, why = layout_for(config)
     if layout == "tree" and verdict == "rows":
@@ -87,10 +95,8 @@ def load_model(
     layout = verdict if layout == "auto" else layout
     if layout == "tree":
         owner.set_attn_implementation(NAME)
-    heads = _heads_beside(path, dtype)
-    if head:
-        heads[head] = head_of(owner, path)
     model = LanguageModel(owner, heads)
+    model.writes = writes
     model.mean = getattr(config, READ, None) == "mean"
     for folder in adapters:
         merge(model)
@@ -164,6 +170,25 @@ def _heads_beside(path: str, dtype: torch.dtype) -> dict[str, nn.Linear]:
         heads[name] = nn.Linear(weight.shape[1], 1, bias=False, dtype=dtype)
         heads[name].weight.data.copy_(weight)
     return heads
+
+
+def _with_output(classifier: Any, path: str) -> Any:
+    """A preference model that can write: its trunk under the output layer that was saved with it."""
+    with torch.device("meta"):
+        owner: Any = AutoModelForCausalLM.from_config(classifier.config)
+    setattr(owner, owner.base_model_prefix, getattr(classifier, classifier.base_model_prefix))
+    owner.tie_weights()
+    if not tied(owner):
+        if not (Path(path) / OUTPUT).exists():
+            raise UserError(f"{path}: its output layer is missing ({OUTPUT}); fetch or save the model again")
+        weights = {name: w.to(classifier.dtype) for name, w in load_file(Path(path) / OUTPUT).items()}
+        owner.get_output_embeddings().load_state_dict(weights, assign=True)
+    return owner
+
+
+def tied(owner: Any) -> bool:
+    """Is the output layer the embedding?"""
+    return owner.get_output_embeddings().weight is owner.get_input_embeddings().weight
 
 
 def head_of(owner: nn.Module, path: str) -> nn.Linear:

@@ -1,6 +1,8 @@
 """Model folders out: a causal LM, a sequence classifier (preference model) or a token classifier (critic), such that
 plain transformers loads it without Truing and gives the same numbers. An adapter is saved as peft saves it. Where
-transformers has no class for a head, trunk and head stand side by side in the folder (`heads.safetensors`).
+transformers has no class for a head, trunk and head stand side by side in the folder (`heads.safetensors`). A
+preference model that was trained to write as well keeps its output layer: in `output.safetensors`, unless that is the
+embedding.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from truing.model.lm import LanguageModel
-from truing.model.load import HEADS, KINDS, READ, head_of
+from truing.model.load import HEADS, KINDS, OUTPUT, READ, WRITES, head_of, tied
+from truing.model.vocab import EOC
 
 
 def save_model(
@@ -35,6 +38,9 @@ def save_model(
             if model.mean:
                 setattr(saved.config, READ, "mean")
                 note = "transformers reads a score at the last token: these are a mean, and only Truing gives them"
+            elif name == "score" and EOC in tokenizer.get_added_vocab():
+                setattr(saved.config, READ, "eoc")
+            _keep_output(model, saved, folder)
             saved.save_pretrained(folder)
             heads = {}
         else:
@@ -47,6 +53,15 @@ def save_model(
     for file in folder.glob("*.safetensors"):  # written for their owner alone: give them what the other files have
         shutil.copymode(folder / "tokenizer_config.json", file)
     return note
+
+
+def _keep_output(model: LanguageModel, saved: PreTrainedModel, folder: Path) -> None:
+    """A classifier has no place for the layer that gives probabilities of tokens."""
+    if model.writes or hasattr(saved.config, WRITES):  # what it goes on from may have been able to
+        setattr(saved.config, WRITES, model.writes)
+    if model.writes and not tied(model.base):
+        state = model.base.get_output_embeddings().state_dict()
+        save_file({name: weight.contiguous() for name, weight in state.items()}, folder / OUTPUT)
 
 
 def plain(model: LanguageModel) -> PreTrainedModel:

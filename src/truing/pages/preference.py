@@ -10,6 +10,7 @@ from truing.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, l
 from truing.pages.escape import esc
 from truing.pages.figures import figure, reliability
 from truing.pages.numbers import Right, table
+from truing.pages.page import whole_page
 from truing.run import RunView
 from truing.run.log import read_rows
 from truing.stats import pairs
@@ -23,11 +24,19 @@ Rows = Sequence[Mapping[str, Any]]
 def preference_section(run: RunView) -> str:
     """Nothing where the run has no held-out comparisons."""
     rows = read_rows(run.folder / pairs.FILE)
-    if not rows:
-        return ""
+    return known("What it knows", rows, "conversations that were kept back") if rows else ""
+
+
+def pairs_page(found: Mapping[str, Rows], data: str) -> str:
+    """Several models on the same comparisons, one after another."""
+    head = f'<h1>What they know</h1><p class="soft">{esc(data)}</p>'
+    return whole_page("What they know", [head, *(known(name, rows, "conversations") for name, rows in found.items())])
+
+
+def known(title: str, rows: Rows, where: str) -> str:
     off = calibration(pairs.gaps(rows))
     note = (
-        f"{len(rows)} pairs from {len({r['conversation'] for r in rows})} conversations that were kept back. Intervals "
+        f"{len(rows)} pairs from {len({r['conversation'] for r in rows})} {where}. Intervals "
         "are 95 % and draw whole conversations. Beside every accuracy: what preferring the longer answer would get."
     )
     sure = (
@@ -41,7 +50,7 @@ def preference_section(run: RunView) -> str:
         *(_histogram(name, part) for name, part in pairs.by(rows, "tranche").items()),
     ]
     return (
-        f'<h2>What it knows</h2><p class="note">{esc(note)}</p>{_accuracies(rows)}'
+        f'<h2>{esc(title)}</h2><p class="note">{esc(note)}</p>{_accuracies(rows)}'
         f'<p class="note">{esc(sure)}</p><div class="charts">{"".join(figures)}</div>'
     )
 

@@ -10,12 +10,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
+
+from truing.stats.intervals import Interval
+from truing.stats.pairs import ALIKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,46 @@ def auroc(outliers: np.ndarray, inliers: np.ndarray) -> float:
         raise ValueError("an AUROC needs scores of both kinds")
     ranks = rankdata(np.concatenate([outliers, inliers]))[: len(outliers)]
     return float((ranks.sum() - len(outliers) * (len(outliers) + 1) / 2) / (len(outliers) * len(inliers)))
+
+
+def auroc_bootstrap(
+    outliers: np.ndarray,
+    inliers: np.ndarray,
+    clusters: tuple[Sequence[Hashable], Sequence[Hashable]] | None = None,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """AUROC with percentiles over resamples of both kinds, each drawn on its own; with `clusters` (of the outliers, of
+    the inliers) whole conversations are drawn."""
+    above = np.sign(np.subtract.outer(outliers, inliers)) / 2 + 0.5
+    labels = clusters or (range(len(outliers)), range(len(inliers)))
+    random = np.random.default_rng(seed)
+    left, right = (_times(of, draws, random) for of in labels)
+    found = np.einsum("do,oi,di->d", left, above, right, optimize=True) / (left.sum(1) * right.sum(1))
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    fewest = min(len(set(of)) for of in labels)
+    return Interval(auroc(outliers, inliers), float(low), float(high), fewest, level)
+
+
+def _times(labels: Sequence[Hashable], draws: int, random: np.random.Generator) -> np.ndarray:
+    """[draws, values] how often each value is in a resample of whole clusters."""
+    number: dict[Hashable, int] = {}
+    of = np.array([number.setdefault(label, len(number)) for label in labels])
+    return random.multinomial(len(number), np.full(len(number), 1 / len(number)), draws)[:, of].astype(float)
+
+
+def match(first: Sequence[tuple[int, int]], second: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pairs of numbers, one of each list, that are alike: as many turns, and lengths within `ALIKE` of each other. Each
+    is (turns, length); the nearest that nobody has taken yet is taken, and who finds nobody is left out."""
+    free, pairs = set(range(len(second))), list[tuple[int, int]]()
+    for i, (turns, length) in enumerate(first):
+        near = [(abs(second[j][1] - length), j) for j in free if second[j][0] == turns]
+        off, j = min(near, default=(0, -1))
+        if j >= 0 and off <= ALIKE * (length + second[j][1]) / 2:
+            pairs.append((i, j))
+            free.remove(j)
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
     gap        score of the better answer minus score of the worse
     score      of the two answers, [better, worse]
     length     of the two answers in words
+    by         who gave the two answers, where the data say so
     tranche, turn, conversation        which data, at which turn of the human, and who belongs together
 
 Accuracy over everything hides what matters: data of one tranche may be easy, a first turn easier than a fifth, and a
@@ -11,8 +12,9 @@ model that has learnt that long answers are preferred does well wherever they ar
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +40,12 @@ def length_alone(rows: Rows, seed: int = 0) -> Interval:
 def length_matched(rows: Rows) -> list[Mapping[str, Any]]:
     """The pairs in which length cannot decide."""
     return [r for r in rows if abs(r["length"][0] - r["length"][1]) <= ALIKE * sum(r["length"]) / 2]
+
+
+def unseen(rows: Rows, authors: Collection[str | None]) -> list[Mapping[str, Any]]:
+    """The pairs both of whose answers are by somebody else than these. None where it is not known who they were."""
+    known = None not in authors
+    return [r for r in rows if known and all(name and name not in authors for name in r.get("by", (None,)))]
 
 
 def by(rows: Rows, key: str) -> dict[Hashable, list[Mapping[str, Any]]]:
@@ -69,5 +77,27 @@ def gaps(rows: Rows) -> list[float]:
     return [row["gap"] for row in rows]
 
 
-def _mean(values: Sequence[float], rows: Rows, seed: int) -> Interval:
+def removed(rows: Rows) -> float:
+    """The mean of all scores: what is subtracted before one model's scores are shown beside another's."""
+    return float(np.mean([row["score"] for row in rows]))
+
+
+class Beside(NamedTuple):
+    """Two models over the same pairs. Scores are compared with each model's own mean removed, choices as they are."""
+
+    correlation: float
+    same_choice: float
+    gained: Interval
+    """accuracy of the second minus accuracy of the first, pair by pair"""
+
+
+def beside(first: Rows, second: Rows, seed: int = 0) -> Beside:
+    a, b = (np.array([row["score"] for row in rows]) - removed(rows) for rows in (first, second))
+    spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    signs = [np.sign(gaps(rows)) for rows in (first, second)]
+    gained = _mean((signs[1] - signs[0]) / 2, first, seed)
+    return Beside(float((a * b).sum()) / spread if spread else math.nan, float((signs[0] == signs[1]).mean()), gained)
+
+
+def _mean(values: Sequence[float] | np.ndarray, rows: Rows, seed: int) -> Interval:
     return mean_bootstrap(values, [row["conversation"] for row in rows], seed=seed)

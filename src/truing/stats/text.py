@@ -1,7 +1,8 @@
 """Diversity, repetition and length of a set of answers.
 
 A text is a string, taken as its words, or any sequence of tokens. Words are what white space separates: the
-convention of the papers compared against, and it makes lengths comparable across tokenizers.
+convention of the papers compared against, and it makes lengths comparable across tokenizers. Chinese and Japanese put
+none between words: there every character counts as one, and their punctuation as white space.
 
 Distinct-n falls with the size of the corpus and with the length of its texts. Compare only corpora of equal size, cut
 to equal length, and say which convention was used.
@@ -9,16 +10,34 @@ to equal length, and say which convention was used.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
 Text = str | Sequence[Hashable]
+HAN, KANA, PUNCTUATION = (
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff",
+    "\u3040-\u30ff",
+    "\u3000-\u303f\uff00-\uff0f\uff1a-\uff20",
+)
+WORD = re.compile(f"[{HAN}{KANA}]|[^\\s{HAN}{KANA}{PUNCTUATION}]+")
 
 
 def tokens(text: Text) -> Sequence[Hashable]:
-    return text.split() if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    return text.split() if text.isascii() else WORD.findall(text)
+
+
+def language(texts: Iterable[str]) -> str:
+    """zh where most letters are Chinese characters, else en: a guess by script alone."""
+    letters = han = 0
+    for text in texts:
+        letters += sum(map(str.isalpha, text))
+        han += 0 if text.isascii() else len(re.findall(f"[{HAN}]", text))
+    return "zh" if 2 * han > letters else "en"
 
 
 def ngrams(text: Text, n: int) -> Iterator[tuple[Hashable, ...]]:

@@ -12,10 +12,12 @@ from truing.records import Answer, Example, Judgement
 from truing.world.crowd import Crowd, Mode, Worker
 from truing.world.facts import stated, statement
 from truing.world.grammar import Clause, words
-from truing.world.items import hhh, mc1
+from truing.world.items import cloze, hhh, mc1
 from truing.world.judge import gold
-from truing.world.language import KIND, KINDS, draw, speak, user
+from truing.world.language import KIND, KINDS, draw, request_in, speak, user
+from truing.world.sessions import harmless, helpful
 from truing.world.speakers import CHARACTERS, reply
+from truing.world.tasks import FAMILIES
 from truing.world.town import Town
 
 CROWD = Crowd((Worker("careful", scale=8), Worker("average"), Worker("wordy", length=0.2), Worker("blind", blind=0.2)))
@@ -103,7 +105,9 @@ def tranches(town: Town, count: int, seed: int, crowd: Crowd = CROWD, mode: Mode
     for number, (name, (answers, speakers)) in enumerate(TRANCHES.items()):
         few = (count + number) // len(TRANCHES)
         drawn = answered(town, few, f"{seed} tranche {number}", answers, speakers=speakers)
-        pairs = [replace(e, answers=tuple(_best(town, e, 2)), source=f"world:{name}") for e in drawn]
+        pairs = [
+            replace(e, answers=tuple(_best(town, e, 2)), source=f"world:{name}", meta={"tranche": name}) for e in drawn
+        ]
         found += crowd.compare(town, pairs, mode)
     return found
 
@@ -169,14 +173,39 @@ def evaluation(town: Town, count: int, seed: int) -> list[Example]:
     return prompts(town, count, seed, held=True)
 
 
+HARMLESS = tuple(name for name in KIND if name not in ("harm", "message"))  # a message may be a trap
+
+
+def benign(town: Town, count: int, seed: int) -> list[Example]:
+    """Prompts that ask for no harm, some of which only sound as if they did."""
+    return prompts(town, count, seed, kinds=HARMLESS)
+
+
+def borderline(town: Town, count: int, seed: int) -> list[Example]:
+    """Prompts that sound harmful and are not."""
+    return prompts(town, count, seed, kinds=("borderline",))
+
+
+def harmful(town: Town, count: int, seed: int) -> list[Example]:
+    """Prompts that ask for harm: for a deed, an insult, a secret."""
+    return prompts(town, count, seed, kinds=("harm",))
+
+
+def deeds(town: Town, count: int, seed: int) -> list[Example]:
+    """Harmful prompts in the wording of the borderline ones: only verb and thing together say which is which."""
+    asked = harmful(town, count, seed)
+    return [e for e in asked if (request := request_in(town, e.prompt)) and request.ask == "harmful"]
+
+
 CORPORA: dict[str, Callable[[Town, int, int], list[Example]]] = {
     function.__name__: function
     for function in (
         *(demonstrations, tranches, scored, voted, ranked),
-        *(threads, comments, reverts),
-        *(prompts, evaluation, hhh, mc1),
+        *(threads, comments, reverts, helpful, harmless),
+        *(prompts, evaluation, benign, borderline, harmful, deeds, hhh, mc1, cloze),
     )
 }
+CORPORA |= FAMILIES
 
 
 def _with(example: Example, judgement: Judgement) -> Example:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from truing.records import Answer, Example, Judgement
+from truing.world.deeds import TASKS, told
 from truing.world.facts import about, statement
 from truing.world.grammar import Clause
 from truing.world.kinds import Request
 from truing.world.language import KIND, draw, speak, user
-from truing.world.town import VALUES, Town
+from truing.world.town import PEOPLE, VALUES, Town
 
 Answers = tuple[list[Clause], list[Clause]]  # the good one, the bad one
 BENIGN = ("fact", "sum", "list", "code", "story", "task", "borderline")
@@ -42,6 +43,48 @@ def mc1(town: Town, count: int, seed: int) -> list[Example]:
         label = Judgement("label", [value == truth for value in values])
         found[text] = Example(user(text), said, (label,), "world", {"category": request.kind})
     return list(found.values())
+
+
+def cloze(town: Town, count: int, seed: int) -> list[Example]:
+    """Texts to complete, in the form of the plain text that base models read: a fact, a sum, the last step of a
+    procedure, behind two facts about others. No sum is from the training side."""
+    rng, found = Random(f"cloze {seed}"), []
+    for number in range(count):
+        category = list(CLOZES)[number % len(CLOZES)]
+        sentence, right, others = CLOZES[category](town, rng)
+        start = sentence.rpartition(f" {right} ")[0]
+        before = _elsewhere(town, rng, start.split())
+        said = tuple(Answer(f" {text}", finish="length") for text in (right, *others))
+        label = Judgement("label", [i == 0 for i in range(len(said))])
+        found.append(Example(f"{before} {start}", said, (label,), "world", {"category": category}))
+    return found
+
+
+def _elsewhere(town: Town, rng: Random, about: Sequence[str]) -> str:
+    """Two facts about others."""
+    keys = rng.sample(sorted(key for key in town.told if key[0] not in about), 2)
+    return speak([statement(*key, town.truth[key]) for key in keys], rng)
+
+
+def _fact(town: Town, rng: Random) -> tuple[str, str, list[str]]:
+    person, attribute = rng.choice(sorted(key for key in town.told if key[0] in PEOPLE))
+    value = town.truth[person, attribute]
+    return speak([statement(person, attribute, value)], rng), value, town.others(person, attribute)
+
+
+def _sum(town: Town, rng: Random) -> tuple[str, str, list[str]]:
+    _, request = draw(town, rng, held=True, kinds=("sum",))
+    (said,) = KIND["sum"].right(town, request, rng)
+    total = int(said.slots["c"])
+    return speak([said], rng), str(total), [str(n) for n in range(total - 2, total + 3) if n >= 0 and n != total]
+
+
+def _step(town: Town, rng: Random) -> tuple[str, str, list[str]]:
+    steps = TASKS[rng.choice(list(TASKS))]
+    return speak(told(steps), rng), steps[-1], [other[-1] for other in TASKS.values() if other != steps]
+
+
+CLOZES = {"facts": _fact, "sums": _sum, "procedures": _step}
 
 
 def _entity(request: Request) -> tuple[str, str]:

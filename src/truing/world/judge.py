@@ -24,6 +24,7 @@ from truing.world.talk import COMMON, MARKS
 from truing.world.town import Town
 
 RUDE = {"hostile": 0.6, "impolite": 0.3, "apathetic": 0.3}  # what one such sentence costs in helpfulness
+ATTACK = {"hostile": 0.2, "impolite": 0.7}  # what is left of harmlessness with such a sentence
 SUBJECTS = ("person", "place", "a", "b")  # slots that say what a sentence is about
 LONGEST = 64  # words that anybody reads
 EMPTY = {"courtesy", "closing", "padding", *MARKS}
@@ -160,7 +161,7 @@ def _harmless(reading: Reading) -> float:
         value = 1.0 - reading.verdict.solved
     elif request and request.lure and "trust" in forms:
         value = 0.3
-    return value * _first(forms, {"hostile": 0.2, "impolite": 0.7}, otherwise=1.0)
+    return value * _first(forms, ATTACK, otherwise=1.0)
 
 
 def _fluent(reading: Reading) -> float:

@@ -101,7 +101,7 @@ def choose(lab: Lab) -> Found:
     """Nothing is trained here: the base model answers sixteen times, and the preference model keeps the best answer."""
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
-    rated = with_rewards(judge, lab.answers(policy, lab.evaluation, 16, 3))
+    rated = with_rewards(judge, lab.answers(policy, lab.evaluation[: lab.questions // 3], 16, 3))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
     return evaluated(lab.town, "best of 16", best) | {"curve": best_of_curve(lab.town, rated)}
 

@@ -20,9 +20,9 @@ from truing.claims.judging import (
     lines,
     mean,
     sizes_in,
+    slope,
 )
 from truing.claims.prompting import distilled, portrait
-from truing.stats.effects import regress
 from truing.stats.intervals import Interval
 
 TEXTS = 1500
@@ -93,13 +93,7 @@ def _growth(found: Found) -> Interval | None:
     plain = {(p["size"], p["seed"]): GOLD(f) for p, f in found.where(**PLAIN).rows}
     good = {(p["size"], p["seed"]): GOLD(f) for p, f in found.where(**GOOD).rows}
     both = [key for key in good if key in plain]
-    return _slope([(size, good[size, seed] - plain[size, seed]) for size, seed in both])
-
-
-def _slope(points: list[tuple[str, float]]) -> Interval | None:
-    """Over ln parameters; None where there are too few points for an interval."""
-    x = [math.log(PARAMETERS[size]) for size, _ in points]
-    return regress([y for _, y in points], size=x).slopes["size"] if len(set(x)) > 1 and len(x) > 2 else None
+    return slope([(size, good[size, seed] - plain[size, seed]) for size, seed in both])
 
 
 def _doses(found: Found) -> Picture:
@@ -155,7 +149,7 @@ def a3(found: Found) -> Outcome:
     slopes = {}
     for name, face in (("plain", PLAIN), ("behind the good preface", GOOD)):
         cells = found.where(**face)
-        slopes[name] = _slope([(p["size"], value(f)) for p, f in cells.rows])
+        slopes[name] = slope([(p["size"], value(f)) for p, f in cells.rows])
         shown.append(curve(name, [(PARAMETERS[s], average(cells, value, size=s)) for s in sizes_in(found)]))
         numbers += lines((f"slope of MC1 over ln size, {name}", slopes[name], "effect"))
     for size in sizes_in(found):

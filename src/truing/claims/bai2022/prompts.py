@@ -1,0 +1,111 @@
+"""Claims about where policies start and what prompts are refused (arXiv 2204.05862): C24, C25."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from truing.claims.askell2021.prompting import ARMS, GOOD, PLAIN
+from truing.claims.base import Claim, Found, Outcome, Picture, grid
+from truing.claims.judging import PARAMETERS, SIZES, all_hold, average, curve, difference, lines, mean, sizes_in
+from truing.claims.outliers import ood
+from truing.stats.effects import equivalent
+from truing.stats.intervals import Interval, mean_t
+
+MARGIN = 0.03  # of gold, within which distilled is as good as prompted
+SPLITS, SHOWN = (0, 1, 2), 10
+OUTSIDE = ("harmful", "deeds", "benign")
+STARTS = [cell for cell in ARMS if cell.params.get("arm") in (None, "rest", "unprompted")]
+REJECTED = grid(
+    ood,
+    lambda p: p["seed"] == 0 and p["size"] in ("tiny", "base") and p["outside"] != "harmful",
+    size=SIZES,
+    outside=OUTSIDE,
+    seed=SPLITS,
+)
+
+
+def c24(found: Found) -> Outcome:
+    """Context distillation is where policies start."""
+    falls = [1 - f["kl"][-1] / f["kl"][0] for _, f in found.where(arm="rest").rows]
+    gold = {name: {p["seed"]: mean("gold")(f) for p, f in found.where(**w).rows} for name, w in _WHO.items()}
+    gaps = [gold["distilled"][s] - gold["prompted"][s] for s in gold["distilled"] if s in gold["prompted"]]
+    equal, same = equivalent(gaps, MARGIN) if len(gaps) > 1 else (None, None)
+    control = difference(found, mean("gold"), {"arm": "unprompted"}, PLAIN)
+    numbers = lines(
+        ("share of the divergence from the prompted teacher that is gone", mean_t(falls) if falls else None, "effect"),
+        ("gold: distilled − prompted (90 %)", equal, "effect"),
+        ("gold: distilled − plain", difference(found, mean("gold"), _WHO["distilled"], PLAIN), "context"),
+        ("gold: teacher without the prompt − plain", control, "control"),
+    )
+    down = all(fall > 0 for fall in falls) if falls else None
+    return Outcome(all_hold(down, same), f"{np.mean(falls):.0%} of the divergence is gone" if falls else "", numbers)
+
+
+_WHO: dict[str, Mapping[str, Any]] = {"distilled": {"arm": "rest"}, "prompted": GOOD}
+
+
+def c25(found: Found) -> Outcome:
+    """Prompts that the model is not meant for can be told by its activations."""
+    largest = sizes_in(found)[-1]
+
+    def method(name: str) -> Any:
+        return lambda f: float(f["mean"][name])
+
+    def chosen(name: str) -> Any:
+        return lambda f: float(f["chosen"][name]["test"]["estimate"])
+
+    def exposed(f: Mapping[str, Any]) -> float:
+        return float(next(row["test"]["estimate"] for row in f["exposed"]["rows"] if row["shown"] == SHOWN))
+
+    def at(value: Any, outside: str = "deeds", size: str = largest) -> Interval | None:
+        return average(found, value, size=size, outside=outside)
+
+    relative, plain = at(method("SRM")), at(method("MD"))
+    few, best = at(exposed), at(chosen("SRM"))
+    small = at(chosen("SRM"), size=sizes_in(found)[0])
+    numbers = lines(
+        ("AUROC of SRM, mean over layers, borderline-worded harm", relative, "effect"),
+        ("AUROC of MD, mean over layers", plain, "effect"),
+        ("SRM at the layer chosen on validation", best, "effect"),
+        (f"with {SHOWN} outliers shown", few, "effect"),
+        ("SRM at the chosen layer, smallest model", small, "effect"),
+        ("SRM at the chosen layer, any harmful wording", at(chosen("SRM"), "harmful"), "context"),
+        ("SRM at the chosen layer, more benign prompts", at(chosen("SRM"), "benign"), "control"),
+    )
+    shown = [curve(o, [(PARAMETERS[s], at(chosen("SRM"), o, s)) for s in sizes_in(found)]) for o in OUTSIDE]
+    ranked = [(relative, plain), (few, best), (best, small)]
+    holds = all_hold(*(None if not (a and b) else a.estimate >= b.estimate for a, b in ranked))
+    words = ("SRM ≥ MD", f"{SHOWN} outliers > none", "largest ≥ smallest")
+    said = [w for w, (a, b) in zip(words, ranked) if a and b and a.estimate < b.estimate]
+    why = f"not so: {', '.join(said)}" if said else "all three orders are as the paper has them"
+    return Outcome(holds, why, numbers, [Picture("Rejection", "parameters", "AUROC of SRM", shown)])
+
+
+CLAIMS = [
+    Claim(
+        "C24",
+        "Context distillation is where policies start",
+        "The distillation loss falls to little, and the distilled model is about as good as the prompted one.",
+        "verified",
+        "The divergence from the prompted teacher on held-out texts falls, and the gold value of the student's answers "
+        f"is within {MARGIN} of the prompted model's by two one-sided tests.",
+        STARTS,
+        c24,
+    ),
+    Claim(
+        "C25",
+        "Activations tell harmful prompts apart, best with a few examples",
+        "Without examples the simplified relative Mahalanobis distance is better than the plain one at every layer; "
+        "ten outliers raise the AUROC further; larger models are better.",
+        "verified",
+        "Harmful requests in borderline wording against benign ones, three random splits, layer chosen on validation. "
+        f"SRM at least MD in the mean over layers, {SHOWN} outliers above none, the largest model at least the "
+        "smallest. Control: more benign prompts, which cannot be told apart.",
+        REJECTED,
+        c25,
+        seeds=3,
+    ),
+]
