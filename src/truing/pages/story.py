@@ -77,7 +77,8 @@ def _why(judged: Sequence[Found]) -> str:
     def worth(row: Found) -> float:
         return sum(row["gold"][name] for name in VALUES)
 
-    order = sorted(range(len(first)), key=lambda i: worth(first[i]) - worth(last[i]))
+    asked = min(len(stage["answers"]) for stage in judged)  # some stages are asked the first of the questions only
+    order = sorted(range(asked), key=lambda i: worth(first[i]) - worth(last[i]))
     # Mostly what got better, by kind so that each is seen; and what got worst, because that happens too.
     chosen = list(_spread([i for i in order if worth(last[i]) > worth(first[i])], first, MOST_SAMPLES - 4))
     worse = [i for i in reversed(order) if worth(last[i]) < worth(first[i])][:4]

@@ -37,7 +37,7 @@ class Lab:
         self.folder = Path(settings.folder)
         self.found: dict[str, dict[str, Any]] = {}
         few = 10 if settings.quick else 1
-        self.questions, self.asked, self.wishes = 1500 // few, 2600 // few, 1800 // few
+        self.questions, self.asked, self.wishes = 1500 // few, 3000 // few, 1800 // few
         self.evaluation = prompts(self.town, self.questions, settings.seed, held=True)
 
     def place(self, name: str) -> str:

@@ -98,7 +98,8 @@ def learn(lab: Lab) -> Found:
 
 
 def choose(lab: Lab) -> Found:
-    """Nothing is trained here: the base model answers sixteen times, and the preference model keeps the best answer."""
+    """Nothing is trained here: the base model answers some of the questions sixteen times, and the preference model
+    keeps the best answer."""
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
     rated = with_rewards(judge, lab.answers(policy, lab.evaluation[: lab.questions // 3], 16, 3))
@@ -137,7 +138,7 @@ def spoil(lab: Lab) -> Found:
     of the same pairs; the best of 256 by its preference model has a better and better score, and is it any better? And
     preference models that learn from shuffled judgements should end at one half."""
     pairs = [replace(e, judgements=()) for e in read(lab.place("comparisons.jsonl"))]
-    biased = [e for e in WORDY.compare(lab.town, pairs[::4], "overall") if e.judgements[-1].strength]
+    biased = [e for e in WORDY.compare(lab.town, pairs[::2], "overall") if e.judgements[-1].strength]
     write(lab.folder / "comparisons-biased.jsonl", biased, "truing")
     policy = open_engine(lab.settings.model, lab.machine)
     asked = lab.evaluation[: lab.questions // 12]
