@@ -47,14 +47,14 @@ def cards(folder, profile):
 
 
 def test_quick_runs_its_cells_once_and_full_runs_the_rest(paper, tmp_path):
-    reproduce(Reproduce("askell2021", folder=str(tmp_path)))
+    reproduce(Reproduce("askell2021", folder=str(tmp_path), jobs=1))
     assert CALLS == [("tiny", 0), ("base", 0)]
     first, second = cards(tmp_path, "quick")
     assert (first["cells"], first["of"], first["verdict"]) == (2, 6, "inconclusive")
     assert first["why"].startswith("1 of 3 seeds (it would be support)")
     assert (second["cells"], second["of"]) == (1, 3)
 
-    page = reproduce(Reproduce("askell2021", profile="full", folder=str(tmp_path)))
+    page = reproduce(Reproduce("askell2021", profile="full", folder=str(tmp_path), jobs=1))
     assert len(CALLS) == len(set(CALLS)) == 6
     assert [c["verdict"] for c in cards(tmp_path, "full")] == ["supported", "supported"]
     assert "It works again" in page.read_text()
@@ -72,23 +72,23 @@ def test_a_killed_command_goes_on_where_it_was(paper, tmp_path, monkeypatch):
     broken = [Cell(dies, cell.params, cell.quick) for cell in claim.cells]
     monkeypatch.setattr(run, "claims_of", lambda _: [Claim(**{**vars(claim), "cells": broken})])
     with pytest.raises(KeyboardInterrupt):
-        reproduce(Reproduce("askell2021", profile="full", folder=str(tmp_path)))
+        reproduce(Reproduce("askell2021", profile="full", folder=str(tmp_path), jobs=1))
     assert len(CALLS) == 4
     monkeypatch.setattr(run, "claims_of", lambda _: [claim])
-    reproduce(Reproduce("askell2021", profile="full", folder=str(tmp_path)))
+    reproduce(Reproduce("askell2021", profile="full", folder=str(tmp_path), jobs=1))
     assert len(CALLS) == 6
     assert len((tmp_path / ROWS).read_text().splitlines()) == 6
 
 
 def test_cards_of_other_claims_stay(paper, tmp_path):
-    reproduce(Reproduce("askell2021", folder=str(tmp_path)))
-    reproduce(Reproduce("askell2021", only=("X2",), folder=str(tmp_path)))
+    reproduce(Reproduce("askell2021", folder=str(tmp_path), jobs=1))
+    reproduce(Reproduce("askell2021", only=("X2",), folder=str(tmp_path), jobs=1))
     assert [c["id"] for c in cards(tmp_path, "quick")] == ["X1", "X2"]
 
 
 def test_an_unknown_claim_is_named(paper, tmp_path):
     with pytest.raises(UserError, match="there is no claim X9"):
-        reproduce(Reproduce("askell2021", only=("X9",), folder=str(tmp_path)))
+        reproduce(Reproduce("askell2021", only=("X9",), folder=str(tmp_path), jobs=1))
     assert not (tmp_path / ROWS).exists()
 
 

@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 import pytest
 from scipy.stats import kendalltau
 
-from truing.claims import pretraining, sites
+from truing.claims import firsts, pretraining, sites
 from truing.claims.symbols import permuted, symbols
 from truing.data.split import first_turn
 from truing.engine.base import AnswerScore
@@ -22,12 +22,12 @@ def small(monkeypatch):
     before = set_output("quiet")
     monkeypatch.setattr(sites, "DRAWN", 500)
     monkeypatch.setattr(sites, "TEST", 24)
-    monkeypatch.setattr(pretraining, "DOCUMENTS", 5)
+    monkeypatch.setattr(firsts, "DOCUMENTS", 5)
     monkeypatch.setattr(pretraining, "ASKED", 60)
-    for made in (sites.target, sites.limits, pretraining.language_loss):
+    for made in (sites.target, sites.limits, firsts.language_loss):
         made.cache_clear()
     yield
-    for made in (sites.target, sites.limits, pretraining.language_loss):
+    for made in (sites.target, sites.limits, firsts.language_loss):
         made.cache_clear()
     set_output(before)
 
@@ -114,7 +114,7 @@ def truth(example):
     ids=["quality", "speaker"],
 )
 def test_who_speaks_or_what_is_good(rule, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretraining, "_pretrained", lambda *_: {"model": "judge"})
+    monkeypatch.setattr(firsts.First, "model", lambda *_: "judge")
     monkeypatch.setattr(pretraining, "open_engine", lambda *_: Judge(rule))
     found = pretraining.detector(tmp_path, size="tiny", pairs=20, seed=0)
     for name, share in expected.items():

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from truing.records import fingerprint
@@ -155,11 +154,6 @@ def grid(study: Study, quick: Callable[[dict[str, Any]], bool] = lambda _: False
     for name, values in axes.items():
         points = [{**point, name: value} for point in points for value in values]
     return [Cell(study, point, quick(point)) for point in points]
-
-
-def workplace(folder: Path) -> Path:
-    """Where studies keep what they train."""
-    return folder / "work"
 
 
 def _models(params: Mapping[str, Any]) -> list[str]:

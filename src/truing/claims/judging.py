@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from truing.claims.base import Curve, Found, Number
-from truing.stats.effects import paired, regress
+from truing.stats.effects import paired, regress, spearman
 from truing.stats.intervals import Interval, mean_t
 
 SIZES = ("tiny", "small", "base", "large")
@@ -91,6 +91,46 @@ def all_hold(*parts: bool | None) -> bool | None:
     if False in parts:
         return False
     return None if None in parts else True
+
+
+def together(
+    found: Found, value: Value, axis: str, a: Mapping[str, Any], b: Mapping[str, Any] | None = None
+) -> dict[Any, float]:
+    """seed → mean of a value, or of its difference a − b, over all values of an axis; seeds that lack one are left
+    out."""
+    sums: dict[Any, list[float]] = {}
+    for name in (names := found.params(axis)):
+        mine = per_seed(found, value, **{**a, axis: name})
+        theirs = per_seed(found, value, **{**b, axis: name}) if b is not None else dict.fromkeys(mine, 0.0)
+        for seed in mine:
+            if seed in theirs:
+                sums.setdefault(seed, []).append(mine[seed] - theirs[seed])
+    return {seed: sum(each) / len(each) for seed, each in sums.items() if len(each) == len(names)}
+
+
+def over_seeds(values: Mapping[Any, float]) -> Interval | None:
+    return mean_t(list(values.values())) if values else None
+
+
+class Trend(NamedTuple):
+    """Of a value over sizes, by rank. Over one size or two nothing is said."""
+
+    rho: float
+    p: float
+
+    @property
+    def known(self) -> bool:
+        return not math.isnan(self.rho)
+
+    def goes(self, sign: Literal[1, -1], level: float = 0.05) -> bool | None:
+        return sign * self.rho > 0 and self.p < level if self.known else None
+
+
+def trend(points: Sequence[tuple[str, float]]) -> Trend:
+    """One point for each size and seed."""
+    if len({size for size, _ in points}) < 3:
+        return Trend(math.nan, math.nan)
+    return Trend(*spearman([PARAMETERS[size] for size, _ in points], [value for _, value in points]))
 
 
 def slope(points: Sequence[tuple[str, float]]) -> Interval | None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from truing.align.preference import Pm, pm
+from truing.claims.work import alone
 from truing.data import write
 from truing.records import Example, UserError, fingerprint
 from truing.settings import Data, Machine, Optim, RunSettings
@@ -58,15 +59,19 @@ class Lesson:
         if self.objective == "none":
             return base
         place = folder / f"preference-{fingerprint([asdict(self), shipped(self.size)['weights'], RATE])[:12]}"
-        if not place.exists():
-            with TemporaryDirectory(dir=folder, prefix=".preference-") as scratch:
-                weights = (1.0, self.weight) if "+" in self.data and self.weight != 1 else None
-                data = Data(self._files(Path(scratch)), max_tokens=CONTEXT, loss_weights=weights)
-                optim = Optim(lr=RATE * SIZES[self.size].lr, batch=32, epochs=self.epochs, warmup=0.1)
-                run = RunSettings(name="run", folder=scratch, seed=self.seed, save_every=0)
-                how = {"objective": self.objective, "read": self.read, "optim": optim, "machine": MACHINE, "run": run}
-                Path(pm(Pm(base, data, held_out=0, **how)).model).rename(place)  # type: ignore[arg-type]
+        with alone(place):
+            if not place.exists():
+                self._train(base, folder, place)
         return str(place)
+
+    def _train(self, base: str, folder: Path, place: Path) -> None:
+        with TemporaryDirectory(dir=folder, prefix=".preference-") as scratch:
+            weights = (1.0, self.weight) if "+" in self.data and self.weight != 1 else None
+            data = Data(self._files(Path(scratch)), max_tokens=CONTEXT, loss_weights=weights)
+            optim = Optim(lr=RATE * SIZES[self.size].lr, batch=32, epochs=self.epochs, warmup=0.1)
+            run = RunSettings(name="run", folder=scratch, seed=self.seed, save_every=0)
+            how = {"objective": self.objective, "read": self.read, "optim": optim, "machine": MACHINE, "run": run}
+            Path(pm(Pm(base, data, held_out=0, **how)).model).rename(place)  # type: ignore[arg-type]
 
     def parts(self) -> dict[str, list[Example]]:
         """What it learns from: name → comparisons."""

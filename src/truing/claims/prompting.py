@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from truing.align.distill import Distill, distill
 from truing.align.sft import Sft, sft
+from truing.claims.work import alone
 from truing.data.preface import load_preface, write_preface
 from truing.engine import open_engine
 from truing.engine.base import Asking
@@ -47,8 +48,9 @@ def spec(folder: Path, size: str, preface: str, count: int, seed: int) -> str:
     if preface == "none":
         return f"world:{size}"
     file = folder / f"preface-{preface}-{count}-{seed}.yaml"
-    if not file.exists():
-        write_preface(world_preface(town(0), preface, count, seed), file)
+    with alone(file):
+        if not file.exists():
+            write_preface(world_preface(town(0), preface, count, seed), file)
     return f"world:{size}+prompt:{file}"
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from truing.claims.base import Card, Cell, Claim, Found, Profile, card, workplace
+from truing.claims.base import Card, Claim, Found, Profile, card
 from truing.claims.show import as_row, brief
+from truing.claims.work import carried_out
 from truing.evaluate.rows import Rows
 from truing.pages.claims import claims_page
 from truing.records import UserError
-from truing.run import say, set_output
+from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.run.progress import Progress
 
@@ -37,6 +36,8 @@ class Reproduce:
     only: tuple[str, ...] = ()
     """claims by their ids, such as A1; none takes all"""
     folder: str = "runs/reproduce"
+    jobs: int = 0
+    """cells at once; 0: as many as there are processors"""
 
 
 def claims_of(paper: str) -> list[Claim]:
@@ -51,7 +52,7 @@ def reproduce(settings: Reproduce) -> Path:
     folder = Path(settings.folder)
     with Rows(folder) as rows:
         for paper in papers:
-            cards = _carded(rows, folder, claims[paper], settings.profile, paper)
+            cards = _carded(rows, folder, claims[paper], settings.profile, paper, settings.jobs)
             _show(paper, cards)
             _write(folder, paper, settings.profile, cards)
     page = folder / f"{settings.paper}-{settings.profile}.html"
@@ -72,43 +73,24 @@ def _order(name: str) -> tuple[str, int]:
     return name[:1], int(name[1:])
 
 
-def _carded(rows: Rows, folder: Path, claims: Sequence[Claim], profile: Profile, paper: str) -> list[Card]:
+def _carded(rows: Rows, folder: Path, claims: Sequence[Claim], profile: Profile, paper: str, jobs: int) -> list[Card]:
     """Every missing cell is run once, however many claims need it."""
     wanted = {cell.key: cell for claim in claims for cell in claim.chosen(profile)}
-    bar = Progress(paper, 0, len(wanted))
-    found: dict[str, dict[str, Any]] = {}
+    missing = {key: cell for key, cell in wanted.items() if key not in rows}
+    bar = Progress(paper, 0, len(missing))
     try:
-        for number, (key, cell) in enumerate(wanted.items(), 1):
-            found[key] = rows.fetch({key: cell}, lambda cells: [_run(cells[0], folder)])[0]
-            bar.show({"step": number, cell.study.__name__: float(found[key]["seconds"])})
+        for number, (key, row) in enumerate(carried_out(missing, folder, jobs), 1):
+            rows.add(key, row)
+            bar.show({"step": number, row["study"]: float(row["seconds"])})
     finally:
         bar.close()
-    return [_card(claim, profile, found) for claim in claims]
+    return [_card(claim, profile, rows) for claim in claims]
 
 
-def _card(claim: Claim, profile: Profile, found: dict[str, dict[str, Any]]) -> Card:
+def _card(claim: Claim, profile: Profile, rows: Rows) -> Card:
     cells = claim.chosen(profile)
-    seen = [(cell.params, found[cell.key]["found"]) for cell in cells]
-    return card(claim, Found(seen), sum(found[cell.key]["seconds"] for cell in cells))
-
-
-def _run(cell: Cell, folder: Path) -> dict[str, Any]:
-    place, began = workplace(folder), time.monotonic()
-    place.mkdir(parents=True, exist_ok=True)
-    with _quiet():
-        found = cell.study(place, **cell.params)
-    spent = round(time.monotonic() - began, 1)
-    return {"study": cell.study.__name__, "params": dict(cell.params), "seconds": spent, "found": dict(found)}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """A cell trains several models; what they say of themselves would bury the cards."""
-    before = set_output("quiet")
-    try:
-        yield
-    finally:
-        set_output(before)
+    seen = [(cell.params, rows[cell.key]["found"]) for cell in cells]
+    return card(claim, Found(seen), sum(rows[cell.key]["seconds"] for cell in cells))
 
 
 def _show(paper: str, cards: Sequence[Card]) -> None:

@@ -16,8 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from truing.align.preference import Pm, pm
-from truing.claims.pretraining import PRETRAIN, memory, paced, right_on, tuned
+from truing.claims.firsts import PRETRAIN, memory, paced, right_on
+from truing.claims.pretraining import tuned
 from truing.claims.sites import MACHINE
+from truing.claims.work import alone
 from truing.data.pretraining import binarised, stated
 from truing.records import Answer, Example, Judgement, fingerprint
 from truing.settings import Optim, RunSettings
@@ -91,7 +93,8 @@ def compared(pairs: Iterable[tuple[str, str]]) -> list[Example]:
 def _taught(folder: Path, name: str, base: str, learnt: Sequence[Example], optim: Optim, seed: int) -> str:
     """What a size has learnt of an order is kept: all distances and all n begin there."""
     model = folder / name / "model"
-    if not model.exists():
-        run = RunSettings(name=name, folder=str(folder), seed=seed, save_every=0)
-        pm(Pm(base, memory(), held_out=0, optim=optim, machine=MACHINE, run=run), learnt)
+    with alone(folder / name):
+        if not model.exists():
+            run = RunSettings(name=name, folder=str(folder), seed=seed, save_every=0)
+            pm(Pm(base, memory(), held_out=0, optim=optim, machine=MACHINE, run=run), learnt)
     return str(model)

@@ -48,8 +48,18 @@ class Rows:
             keys = missing[start : start + at_once]
             said = ask([wanted[key] for key in keys])
             for key, row in zip(keys, said, strict=True):
-                self._found[key] = self._log.append({"key": key, **row})
+                self.add(key, row)
         return [self._found[key] for key in wanted]
+
+    def add(self, key: str, row: Mapping[str, Any]) -> None:
+        """On the disk when this returns."""
+        self._found[key] = self._log.append({"key": key, **row})
+
+    def __getitem__(self, key: str) -> Row:
+        return self._found[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._found
 
     def __len__(self) -> int:
         return len(self._found)
