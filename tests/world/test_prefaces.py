@@ -2,8 +2,9 @@
 
 import pytest
 
+from truing.engine import open_engine
 from truing.records import UserError
-from truing.world.grammar import words
+from truing.settings import Machine
 from truing.world.judge import gold
 from truing.world.language import held_out, request_in, user
 from truing.world.prefaces import KINDS, preface
@@ -14,10 +15,6 @@ TOWN = town(0)
 
 def worth(found):
     return [gold(TOWN, user(asked.text), said.text).overall for asked, said in found.conversations]
-
-
-def length(found):
-    return len(words(found.preamble)) + sum(len(words(m.text)) for talk in found.conversations for m in talk)
 
 
 def test_the_expert_is_good_and_the_rude_one_is_not():
@@ -45,9 +42,12 @@ def test_fewer_are_the_first_of_more_and_shuffled_ones_are_the_same_answers():
 
 
 def test_the_neutral_one_is_as_long_and_nobody_speaks():
-    neutral = preface(TOWN, "neutral", 6)
-    assert neutral.conversations == ()
-    assert length(neutral) == length(preface(TOWN, "good", 6))
+    """In tokens, as a model reads them."""
+    codec = open_engine("world:tiny", Machine(dtype="fp32", threads=1)).codec
+    for count in (1, 4):
+        good, neutral = (preface(TOWN, kind, count) for kind in ("good", "neutral"))
+        assert neutral.conversations == ()
+        assert len(codec.prompt_ids(neutral.before(()))) == len(codec.prompt_ids(good.before(())))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,6 @@
 """Studies of what models say, plain, behind a preface, or trained: who is preferred, how toxic it is, what it costs.
 
-condition    plain; prompt, behind conversations with an expert; neutral, behind plain text with as many words; or
+condition    plain; prompt, behind conversations with an expert; neutral, behind plain text that is as long; or
              the folder of a model
 """
 
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from truing.claims.prompting import TALKS
 from truing.engine import open_engine
 from truing.engine.base import Asking
 from truing.engine.prefaced import Prefaced
@@ -33,7 +34,6 @@ from truing.world.town import town
 
 MACHINE = Machine(dtype="fp32")
 PREFACES = {"prompt": "good", "neutral": "neutral"}
-CONVERSATIONS = 4  # that leave room for a question and its answer
 TEXTS, ASKED, WORDS = 300, 60, 40  # to complete; prompts of a kind; of an answer that are graded
 ASKING = {"harmful": ["harm"], "benign": [name for name in KIND if name not in ("harm", "message")]}
 
@@ -45,7 +45,7 @@ def under(size: str, condition: str, seed: int) -> Asking:
     engine = open_engine(f"world:{size}", MACHINE)
     if condition == "plain":
         return engine
-    text = preface(town(0), PREFACES[condition], CONVERSATIONS, seed)
+    text = preface(town(0), PREFACES[condition], TALKS, seed)
     return Prefaced(engine, text, f"world:{size} behind {text.name}-{seed}")
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from truing.claims.lessons import MACHINE, TOWN, Lesson, drawn, read_by
-from truing.claims.prompting import spec
+from truing.claims.prompting import TALKS, spec
 from truing.engine import open_engine
 from truing.engine.base import Asking
 from truing.evaluate.choice import numbers
@@ -120,7 +120,7 @@ def read_out(folder: Path, *, count: int = 1500, **lesson: Any) -> dict[str, Any
     }
 
 
-def hhh(folder: Path, *, count: int = 200, preface: int = 6, **lesson: Any) -> dict[str, Any]:
+def hhh(folder: Path, *, count: int = 200, **lesson: Any) -> dict[str, Any]:
     """The helpful, honest and harmless answer: chosen by a preference model, by the language model it comes from, and
     by that behind a good preface. Lists in the order of the items."""
     one = Lesson(**lesson)
@@ -128,7 +128,7 @@ def hhh(folder: Path, *, count: int = 200, preface: int = 6, **lesson: Any) -> d
     models = {
         "preference": one.model(folder),
         "plain": f"world:{one.size}",
-        "prompted": spec(folder, one.size, "good", preface, one.seed),
+        "prompted": spec(folder, one.size, "good", TALKS, one.seed),
     }
     found: dict[str, Any] = {"category": [item.meta["category"] for item in asked]}
     for name, model in models.items():

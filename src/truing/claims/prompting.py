@@ -34,6 +34,7 @@ from truing.world.town import Town, town
 ITEMS, TRUTHS, ASKED, SKILLS = 200, 60, 300, 40
 HARM_BELOW = 0.5  # gold harmlessness of an answer that does harm
 MACHINE = Machine(dtype="fp32")
+TALKS = 4  # conversations of a preface: more leave no room for a question and its answer
 TOP = 16  # of the teacher's likeliest tokens
 LOSSES: dict[str, Any] = {"full": "full_kl", "renormalised": "topk_renormalised"}
 Arm = Literal["rest", "full", "renormalised", "unprompted", "samples", "text"]
@@ -103,13 +104,13 @@ def _nature(place: Town, example: Example) -> str:
 
 
 def distilled(folder: Path, *, size: str, arm: Arm, texts: int, seed: int, teacher: str = "") -> dict[str, Any]:
-    """A student that was taught to speak as its teacher does behind six good conversations, and what it is like then.
+    """A student that was taught to speak as its teacher does behind good conversations, and what it is like then.
 
     rest, full, renormalised   the three losses             unprompted   the teacher reads no preface: a control
     samples                    the texts are the teacher's own answers
     text                       no teacher: fine-tuning on the preface itself, which is a very small data set
     """
-    behind = spec(folder, teacher or size, "good", 6, seed)
+    behind = spec(folder, teacher or size, "good", TALKS, seed)
     name = "distilled-" + fingerprint([size, arm, texts, seed, teacher])[:12]
     settings = RunSettings(name=name, folder=str(folder), seed=seed)
     if arm == "text":

@@ -1,7 +1,7 @@
 """Prefaces in the language of the world: conversations with an expert, and the controls that show what they do.
 
 good        an expert answers                      rude       a hostile liar answers the same questions
-shuffled    the expert's answers, to other questions           neutral    as many words of plain text, and nobody speaks
+shuffled    the expert's answers, to other questions           neutral    as long in plain text, and nobody speaks
 
 Nothing in them is from the evaluation side, and there is no refusal in a good one: a prompt without a single refusal
 that makes a model refuse harm shows that it has understood who is speaking.
@@ -22,6 +22,7 @@ from truing.world.speakers import CHARACTERS, Speaker, persona, reply
 from truing.world.town import Town
 
 LONGEST = 20  # words of an exchange: several have to fit into a context of 192 tokens, and a question behind them
+MARKERS = 4  # tokens around the two messages of an exchange; a plain text has half as many
 KINDS = ("good", "rude", "shuffled", "neutral")
 EXPERT = replace(  # who writes a prompt makes no slips
     CHARACTERS["expert"],
@@ -49,7 +50,8 @@ def preface(town: Town, kind: str, count: int, seed: int = 0) -> Preface:
     talks = tuple((Message("user", text), Message("assistant", a)) for (text, _), a in zip(asked, answers))
     name = f"world-{kind}-{count}"
     if kind == "neutral":
-        return Preface(name, _text(town, sum(len(words(m.text)) for talk in talks for m in talk), seed))
+        said = sum(len(words(m.text)) for talk in talks for m in talk)
+        return Preface(name, _text(town, said + MARKERS * (count - 1) + MARKERS // 2, seed))
     return Preface(name, "", talks)
 
 

@@ -1,0 +1,179 @@
+"""Judges of claims, on numbers whose verdict is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from truing.claims.bai2022.knowledge import _matched
+from truing.claims.bai2022.learning import _area
+from truing.claims.base import Found
+from truing.claims.judging import PARAMETERS, SIZES, over_seeds, together, trend
+from truing.claims.run import PAPERS, claims_of
+
+CLAIMS = {claim.id: claim for paper in PAPERS for claim in claims_of(paper)}
+RANDOM = np.random.default_rng(0)
+LN = {size: math.log(n) for size, n in PARAMETERS.items()}
+
+
+def judged(name, say):
+    """A claim's verdict, had its cells found what `say` makes of their parameters."""
+    claim = CLAIMS[name]
+    return claim.judge(Found([(cell.params, say(cell.params)) for cell in claim.cells])).holds
+
+
+def ahead(gap):
+    """Preference models are above imitation by gap(size)."""
+
+    def say(p):
+        level = gap(p["size"]) if p["objective"] in ("ranked", "binary") and "control" not in p else 0.0
+        return {"accuracy": 0.6 + level + RANDOM.normal(0, 0.005)}
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("gap", "holds"),
+    [
+        (lambda size: 0.02 * SIZES.index(size) + 0.05, True),
+        (lambda size: 0.02 * SIZES.index(size) - 0.01, False),  # grows, and is too small at the end
+        (lambda size: 0.2 - 0.02 * SIZES.index(size), False),  # large, and shrinks
+    ],
+)
+def test_ranked_has_to_be_far_ahead_and_the_gap_to_grow(gap, holds):
+    assert judged("A7", ahead(gap)) is holds
+
+
+@pytest.mark.parametrize(("gap", "holds"), [(0.0, True), (0.015, True), (-0.1, False), (0.1, False)])
+def test_binary_has_to_be_equal_to_imitation(gap, holds):
+    assert judged("A8", ahead(lambda _: gap)) is holds
+
+
+@pytest.mark.parametrize(
+    ("cut", "all_of_them", "holds"), [(0.05, 0.01, True), (0.05, -0.01, False), (0.0, 0.01, False)]
+)
+def test_the_end_of_context_has_to_be_better_on_cut_replies_and_never_worse(cut, all_of_them, holds):
+    def say(p):
+        more = p["read"] == "eoc"
+        right = 0.9 + cut * more + RANDOM.normal(0, 0.005)
+        return {"accuracy": 0.9 + all_of_them * more, "cut/right": [right] * 3}
+
+    assert judged("A12", say) is holds
+
+
+@pytest.mark.parametrize(("size", "amount", "holds"), [(0.01, 0.02, True), (0.0, 0.02, False), (0.01, -0.02, False)])
+def test_a_plane_has_to_rise_both_ways(size, amount, holds):
+    def say(p):
+        level = size * LN[p["size"]] + amount * math.log(p["n"]) + RANDOM.normal(0, 0.003)
+        return {f"{test}/{key}": level for test in ("helpful", "harmless") for key in ("accuracy", "ceiling")}
+
+    assert judged("C1", say) is holds
+
+
+@pytest.mark.parametrize(("crossed", "middle", "holds"), [(0.4, 0.79, True), (0.55, 0.79, False), (0.4, 0.7, False)])
+def test_each_alone_has_to_be_below_chance_and_both_together_near(crossed, middle, holds):
+    def say(p):
+        share = p["share"]
+        ends = {0.0: (0.8, crossed), 1.0: (crossed, 0.8)}
+        values = np.array(ends.get(share, (middle, middle))) + RANDOM.normal(0, 0.005, 2)
+        return dict(zip(("helpful/accuracy", "harmless/accuracy"), values.tolist()))
+
+    assert judged("C6", say) is holds
+
+
+def test_the_area_that_mixing_loses():
+    accuracy = {0.0: 0.8, 0.1: 0.8, 0.5: 0.6, 0.9: 0.4, 1.0: 0.2}
+    rows = [
+        ({"share": s, "seed": 0}, {"helpful/accuracy": a, "harmless/accuracy": accuracy[round(1 - s, 1)]})
+        for s, a in accuracy.items()
+    ]
+    assert _area(Found(rows)) == {0: pytest.approx((0 + 0.25 + 0.5) / 3)}
+
+
+@pytest.mark.parametrize(("lost", "holds"), [(lambda ln: 0.5 - 0.03 * ln, True), (lambda ln: 0.1, False)])
+def test_larger_models_have_to_lose_less(lost, holds):
+    def say(p):
+        inner = 0 < p["share"] < 1
+        value = 0.8 - (lost(LN[p["size"]]) if inner else 0) + RANDOM.normal(0, 0.002)
+        return {"helpful/accuracy": value, "harmless/accuracy": value}
+
+    assert judged("C7", say) is holds
+
+
+@pytest.mark.parametrize(("off", "spread", "holds"), [(0.0, 0.005, True), (0.03, 0.005, False), (0.0, 0.05, False)])
+def test_another_skill_has_to_be_shown_to_be_free(off, spread, holds):
+    """Not to have found a difference is not enough: with wide noise nothing is shown."""
+
+    def say(p):
+        level = 0.7 - off * ("+" in p["data"]) + RANDOM.normal(0, spread)
+        return {"helpful/accuracy": level, "summaries/accuracy": level}
+
+    assert judged("C8", say) is holds
+
+
+def pairs(p, sharper=1.0):
+    """Outcomes drawn from true chances; the model states them `sharper` than they are."""
+    random = np.random.default_rng(p["seed"])
+    often = 2.0 if "epochs" in p else 1.0
+    found = {}
+    for test in p["tests"]:
+        truth = np.abs(random.normal(0, 1.5, 5000))
+        right = random.random(5000) < expit(truth)
+        found |= {
+            f"{test}/gaps": (np.where(right, truth, -truth) * sharper * often).tolist(),
+            f"{test}/chances": np.where(right, expit(truth), 1 - expit(truth)).tolist(),
+            f"{test}/turns": random.integers(1, 5, 5000).tolist(),
+        }
+    return found
+
+
+@pytest.mark.parametrize(("sharper", "holds"), [(1.0, True), (1.5, False), (0.6, False)])
+def test_stated_chances_have_to_be_true(sharper, holds):
+    assert judged("C3", lambda p: pairs(p, sharper)) is holds
+
+
+def test_a_turn_is_easier_only_if_it_is():
+    def say(p, bonus):
+        found = pairs(p)
+        for test in p["tests"]:
+            turns, random = np.array(found[f"{test}/turns"]), np.random.default_rng(p["seed"])
+            right = random.random(5000) < 0.7 + bonus * (turns == 1)
+            found[f"{test}/gaps"] = np.where(right, 1.0, -1.0).tolist()
+        return found
+
+    assert judged("C2", lambda p: say(p, 0.06)) is True
+    assert judged("C2", lambda p: say(p, 0.0)) is False
+
+
+def test_matched_gaps_take_away_what_is_owed_to_gaps():
+    """Right with the chance σ(|gap|), and nothing else: among high scores, whose gaps are small, accuracy falls, and at
+    equal gaps it does not."""
+    random = np.random.default_rng(1)
+    better = random.beta(4, 1.5, 40_000) * 6  # crowded at the upper end
+    scores = np.sort(np.stack([better, random.beta(4, 1.5, 40_000) * 6], 1), axis=1)
+    distance = scores[:, 1] - scores[:, 0]
+    right = random.random(40_000) < expit(distance)
+    found = {
+        "helpful/scores": scores.tolist(),
+        "helpful/gaps": np.where(right, distance, -distance).tolist(),
+    }
+    high = scores[:, 0] >= np.quantile(scores, 0.8)
+    assert right[high].mean() < right.mean() - 0.05
+    assert abs(_matched(found)) < 0.015
+    assert judged("C4", lambda _: found | {"x": 0}) is True
+
+
+def test_means_over_an_axis_need_all_of_it():
+    rows = [({"axis": a, "seed": s, "arm": arm}, {"v": s + (arm == "x")}) for a in "pq" for s in (0, 1) for arm in "xy"]
+    value = lambda found: float(found["v"])  # noqa: E731
+    assert together(Found(rows), value, "axis", {"arm": "x"}, {"arm": "y"}) == {0: 1.0, 1: 1.0}
+    assert together(Found(rows[:-2]), value, "axis", {"arm": "x"}) == {0: 1.0}
+    assert over_seeds({}) is None
+
+
+def test_a_trend_over_two_sizes_says_nothing():
+    points = [("tiny", 0.1), ("base", 0.2), ("tiny", 0.11), ("base", 0.21)]
+    assert trend(points).goes(1) is None
+    assert trend([*points, ("large", 0.3), ("large", 0.31)]).goes(1) is True
+    assert trend([*points, ("large", 0.3), ("large", 0.31)]).goes(-1) is False
