@@ -38,8 +38,8 @@ MIXED = _cells(source=("mixed",), n=COUNTS, quick=_first(FEW, MANY))
 GAINS = [
     *NONE,
     *MIXED,
-    *_cells(source=tuple(s for s in SITES if s != "mixed"), n=COUNTS),
-    *_cells(source=("mixed",), n=COUNTS, shuffled=(True,), quick=_first(FEW)),
+    *_cells(source=tuple(s for s in SITES if s != "mixed"), n=(FEW, 500)),
+    *_cells(source=("mixed",), n=(FEW, 500), shuffled=(True,), quick=_first(FEW)),
 ]
 ENCODED = [
     *_cells(MORE_SEEDS, source=("mixed",), n=(FEW, 500), epochs=(2.0,), quick=_first(FEW)),
