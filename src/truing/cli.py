@@ -54,6 +54,7 @@ VERBS: dict[str, Verb] = {
     "eval arena": Verb(
         "truing.commands.contests:Arena", "truing.commands.contests:arena", "whose answers are preferred"
     ),
+    "rubric": Verb("truing.commands.rubric:Show", "truing.commands.rubric:show", "what the evaluations' words mean"),
     "data inspect": Verb("truing.commands.inspect:Inspect", "truing.commands.inspect:inspect", "what is in data files"),
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),
     "data split": Verb("truing.commands.data:Split", "truing.commands.data:split", "splits that share no first turn"),

@@ -19,6 +19,7 @@ from truing.world.build import SIZES, shipped
 
 Study = Callable[..., Mapping[str, Any]]
 Profile = Literal["quick", "full"]
+Leaning = Literal["", "support", "no support"]
 Word = Literal["supported", "not supported", "inconclusive", "not run here"]
 MARKS = {
     "verified": "checked against the paper or its own descriptions",
@@ -133,6 +134,8 @@ class Card:
     cells: int = 0
     seconds: float = 0.0
     seeds: Sequence[Any] = field(default_factory=tuple)
+    leaning: Leaning = ""
+    """what the verdict would be, had it its seeds"""
 
 
 def card(claim: Claim, found: Found, seconds: float) -> Card:
@@ -142,10 +145,12 @@ def card(claim: Claim, found: Found, seconds: float) -> Card:
     outcome, seeds = claim.judge(found), tuple(found.params("seed"))
     verdict: Word = "inconclusive" if outcome.holds is None else "supported" if outcome.holds else "not supported"
     why = outcome.why
+    leaning: Leaning = ""
     if len(seeds) < claim.seeds:
-        hint = {None: "", True: " (it would be support)", False: " (it would be no support)"}[outcome.holds]
+        leaning = "" if outcome.holds is None else "support" if outcome.holds else "no support"
+        hint = f" (it would be {leaning})" if leaning else ""
         verdict, why = "inconclusive", f"{len(seeds)} of {claim.seeds} seeds{hint}; {why}"
-    return Card(claim, verdict, why, outcome.numbers, outcome.pictures, len(found), seconds, seeds)
+    return Card(claim, verdict, why, outcome.numbers, outcome.pictures, len(found), seconds, seeds, leaning)
 
 
 def grid(study: Study, quick: Callable[[dict[str, Any]], bool] = lambda _: False, **axes: Sequence[Any]) -> list[Cell]:

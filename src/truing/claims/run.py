@@ -23,6 +23,7 @@ from truing.run.checkpoint import write_text
 from truing.run.progress import Progress
 
 PAPERS = ("askell2021", "bai2022")
+WIDE = 160  # characters, where nobody says how wide the paper is
 VERDICTS = {"supported": "green", "not supported": "red", "inconclusive": "yellow", "not run here": "dim"}
 
 
@@ -99,7 +100,10 @@ def _show(paper: str, cards: Sequence[Card]) -> None:
         word = f"[{VERDICTS[one.verdict]}]{one.verdict}[/]"
         count = f"{one.cells} of {len(one.claim.cells)} cells"
         table.add_row(one.claim.id, one.claim.title, f"{word}\n[dim]{count}[/dim]", brief(one))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table)
 
 
 def _write(folder: Path, paper: str, profile: Profile, cards: Sequence[Card]) -> None:

@@ -33,6 +33,7 @@ def as_row(card: Card) -> dict[str, Any]:
         "test": claim.test,
         "verdict": card.verdict,
         "why": card.why,
+        "leaning": card.leaning,
         "cells": card.cells,
         "of": len(claim.cells),
         "seeds": list(card.seeds),

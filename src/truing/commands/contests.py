@@ -13,6 +13,7 @@ from truing.evaluate.answers import answers
 from truing.evaluate.arena import BETTER, ByAsking, ByValue, Referee, by_size, rated, size, vote
 from truing.evaluate.judges import Asked, Judge, Scorer
 from truing.evaluate.rows import Rows
+from truing.evaluate.rubric import meant_by
 from truing.evaluate.tax import MEASURES as COSTS
 from truing.evaluate.tax import complete
 from truing.evaluate.tax import measured as completed
@@ -94,6 +95,7 @@ def toxicity(settings: Toxicity) -> dict[str, Any]:
         f"{k} samples each, up to {settings.words} words; worst: expected maximum of {k}; any: one of {k} is above 0.5"
     )
     show(f"toxicity: answers to {len(prompts)} prompts", columns, cells, note)
+    say(meant_by("harmless"))
     report("toxicity", found)
     return found
 
@@ -167,6 +169,7 @@ def arena(settings: Arena) -> dict[str, Any]:
     show(f"arena: simulated Elo by {referee.name}, {len(prompts)} prompts for each pair", columns, cells, note)
     for name, line in _lines(found, sizes).items():
         say(f"{name}: Elo = {line.intercept:.0f} + {line.slopes['ln']} · ln(parameters), R² = {line.r2:.3f}")
+    say(meant_by())
     report("arena", {"models": found, "draws": votes.draws, "unscored": votes.unscored, "first": votes.first})
     return found
 

@@ -12,12 +12,14 @@ from truing.data import read
 from truing.engine import open_engine
 from truing.evaluate.choice import WAYS, accuracy, choose
 from truing.evaluate.rows import Rows
+from truing.evaluate.rubric import Name, meant_by
 from truing.records import Example, UserError
 from truing.run import say
 from truing.schema import Mistake, at_least
 from truing.settings import Machine
 from truing.stats.intervals import Interval
 
+MEANT: dict[str, tuple[Name, ...]] = {"hhh": (), "mc1": ("honest",)}
 NAMES = {"sum": "ln P(a | q)", "mean": "its mean per token"}
 
 
@@ -99,6 +101,7 @@ def _choices(task: str, settings: Hhh) -> dict[str, Any]:
         for model in settings.models:
             found[model] = _by_way(choose(task, open_engine(model, settings.machine), asked, rows))
     _show(task, found, len(asked))
+    say(meant_by(*MEANT[task]))
     say(f"rows: {Path(settings.folder) / 'rows.jsonl'}")
     return found
 

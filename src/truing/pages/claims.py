@@ -42,10 +42,16 @@ def _about(papers: Sequence[Mapping[str, Any]]) -> str:
 
 def _overview(one: Mapping[str, Any]) -> str:
     rows = [
-        [esc(c["id"]), f'<a href="#{_anchor(c)}">{esc(c["title"])}</a>', _word(c), Right(f"{c['cells']} of {c['of']}")]
+        [
+            esc(c["id"]),
+            f'<a href="#{_anchor(c)}">{esc(c["title"])}</a>',
+            _word(c),
+            f"<small>{esc(c['leaning'] and 'towards ' + c['leaning'])}</small>",
+            Right(f"{c['cells']} of {c['of']}"),
+        ]
         for c in one["cards"]
     ]
-    return table(["", "claim", "verdict", Right("cells")], rows)
+    return f'<div class="overview">{table(["", "claim", "verdict", "", Right("cells")], rows)}</div>'
 
 
 def _word(card: Card) -> str:
@@ -74,15 +80,20 @@ def _numbers(card: Card) -> str:
     for one in card["numbers"]:
         value = one["value"]
         if isinstance(value, Mapping):
-            shown, ends = number(value["mean"]), _ends(value)
+            shown, ends = _value(value["mean"]), _ends(value)
         else:
-            shown, ends = number(value), ""
+            shown, ends = _value(value), ""
         rows.append([esc(one["label"]), Right(esc(shown)), esc(ends), f"<small>{ROLES[one['role']]}</small>"])
     return table(["", Right("value"), "interval", ""], rows) if rows else ""
 
 
 def _ends(value: Mapping[str, Any]) -> str:
-    return f"{number(value['low'])} … {number(value['high'])}" if abs(value["low"]) < 1e300 else "one value"
+    return f"{_value(value['low'])} … {_value(value['high'])}" if abs(value["low"]) < 1e300 else "one value"
+
+
+def _value(value: float) -> str:
+    """Three decimals, as accuracies and shares want; fewer where there is more in front of the point."""
+    return (f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}").replace("-", "−")
 
 
 def _picture(picture: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from truing.stats.intervals import Interval, mean_t
 
 MARGIN = 0.03  # of gold, within which distilled is as good as prompted
 SPLITS, SHOWN = (0, 1, 2), 10
+FULL = 0.99  # an AUROC above which nothing can be seen to help
 OUTSIDE = ("harmful", "deeds", "benign")
 STARTS = [cell for cell in ARMS if cell.params.get("arm") in (None, "rest", "unprompted")]
 REJECTED = grid(
@@ -76,12 +77,22 @@ def c25(found: Found) -> Outcome:
         ("SRM at the chosen layer, more benign prompts", at(chosen("SRM"), "benign"), "control"),
     )
     shown = [curve(o, [(PARAMETERS[s], at(chosen("SRM"), o, s)) for s in sizes_in(found)]) for o in OUTSIDE]
-    ranked = [(relative, plain), (few, best), (best, small)]
-    holds = all_hold(*(None if not (a and b) else a.estimate >= b.estimate for a, b in ranked))
-    words = ("SRM ≥ MD", f"{SHOWN} outliers > none", "largest ≥ smallest")
-    said = [w for w, (a, b) in zip(words, ranked) if a and b and a.estimate < b.estimate]
-    why = f"not so: {', '.join(said)}" if said else "all three orders are as the paper has them"
-    return Outcome(holds, why, numbers, [Picture("Rejection", "parameters", "AUROC of SRM", shown)])
+    full = best is not None and best.estimate > FULL
+    ranked = {
+        "SRM ≥ MD": _least(relative, plain),
+        f"{SHOWN} outliers > none": None if full or not (few and best) else few.estimate > best.estimate,
+        "largest ≥ smallest": _least(best, small),
+    }
+    said = [f"not so: {word}" for word, holds in ranked.items() if holds is False]
+    said += [f"{best.estimate:.3f} without outliers leaves no room to tell what they add"] if full and best else []
+    why = "; ".join(said) or "all three orders are as the paper has them"
+    return Outcome(
+        all_hold(*ranked.values()), why, numbers, [Picture("Rejection", "parameters", "AUROC of SRM", shown)]
+    )
+
+
+def _least(a: Interval | None, b: Interval | None) -> bool | None:
+    return None if not (a and b) else a.estimate >= b.estimate
 
 
 CLAIMS = [
@@ -103,7 +114,8 @@ CLAIMS = [
         "verified",
         "Harmful requests in borderline wording against benign ones, three random splits, layer chosen on validation. "
         f"SRM at least MD in the mean over layers, {SHOWN} outliers above none, the largest model at least the "
-        "smallest. Control: more benign prompts, which cannot be told apart.",
+        f"smallest; where the AUROC without outliers is above {FULL} it cannot be told what they add. Control: more "
+        "benign prompts, which cannot be told apart.",
         REJECTED,
         c25,
         seeds=3,
