@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 import truing
+from truing.align.distill import Distill
+from truing.align.distill import estimate as estimate_distill
 from truing.align.estimate import cost
 from truing.align.offline import Offline, estimate
 from truing.align.sft import Sft
@@ -17,6 +19,8 @@ from truing.data import demonstrations
 from truing.model.load import load_model
 from truing.model.make import SIZES, make_model, make_tokenizer
 from truing.records import Answer, Example, Judgement, Message
+from truing.world.corpora import CORPORA
+from truing.world.town import town
 
 
 def numbers(text: str, pattern: str) -> list[float]:
@@ -64,6 +68,30 @@ def test_arithmetic_follows_from_parameters_tokens_and_a_reference(data):
         tokens, _ = numbers(said, r"([\d,]+) tokens in (\d+) steps")
         (operations,) = numbers(said, r"([\d.e+]+) operations")
         assert operations == pytest.approx(per_token * parameters * tokens, rel=0.05), "printed with two digits"
+
+
+def test_a_teacher_passes_once_and_what_is_kept_back_is_not_learnt(tmp_path):
+    texts = str(tmp_path / "texts.jsonl")
+    truing.write(texts, CORPORA["demonstrations"](town(0), 200, 0), "truing")
+    recipe = {"model": "world:tiny", "teacher": "world:small", "data": {"path": texts}, "optim": {"batch": 8}}
+    settings = load(Distill, recipe)
+    said = estimate_distill(settings)
+    run = truing.distill(
+        settings.model,
+        settings.teacher,
+        texts,
+        optim=settings.optim,
+        machine={"dtype": "fp32", "threads": 1},
+        run={"folder": str(tmp_path)},
+    )
+    tokens, steps = numbers(said, r"([\d,]+) tokens in (\d+) steps")
+    rows = [rows for _, rows in run.view().series("rows")]
+    assert steps == len(rows) and f"{sum(rows):.0f} examples" in said
+    small, tiny = (
+        sum(w.numel() for w in truing.load(model).model.base.parameters()) for model in ("world:small", "world:tiny")
+    )
+    (operations,) = numbers(said, r"([\d.e+]+) operations")
+    assert operations == pytest.approx((6 * tiny + 2 * small) * tokens, rel=0.05), "printed with two digits"
 
 
 def test_the_output_of_a_dry_run_is_still_a_recipe(data, capsys):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from truing.align.estimate import cost
 from truing.align.job import Job
 from truing.batch import Group, Objective
 from truing.data import Cache
@@ -77,14 +78,30 @@ def distill(settings: Distill, examples: Sequence[Example] | None = None) -> Run
     return run
 
 
+def estimate(settings: Distill) -> str:
+    model, before = _front(settings.teacher)
+
+    def encode(examples: list[Example], codec: Codec) -> tuple[list[Group], Counter[str]]:
+        room = codec.max_tokens - len(codec.transcript(CHECKED, before).prompt)
+        found, dropped = _encoded(examples, codec, room)
+        back = {g.id for g in _kept_back(found)}
+        return [g for g in found if g.id not in back], dropped
+
+    return cost(settings, lambda examples: (list(examples), Counter()), frozen=model, encode=encode)
+
+
+def _front(teacher: str) -> tuple[str, tuple[Message, ...]]:
+    """The bare model, and what it reads in front."""
+    bare, preface = without_preface(ModelSpec.parse(teacher))
+    return str(bare), tuple(m for m in preface.before(()) if isinstance(m, Message)) if preface else ()
+
+
 class Teacher:
     """A frozen model, and what it reads in front. Its weights are loaded only where something is not known yet."""
 
     def __init__(self, job: Job, settings: Distill, codec: Codec) -> None:
         self.job, self.settings = job, settings
-        bare, preface = without_preface(ModelSpec.parse(settings.teacher))
-        self.model = str(bare)
-        self.before = tuple(m for m in preface.before(()) if isinstance(m, Message)) if preface else ()
+        self.model, self.before = _front(settings.teacher)
         self.context = codec.transcript(CHECKED, self.before).prompt
 
     @cached_property
@@ -101,7 +118,7 @@ class Teacher:
             raise UserError(f"{self.settings.teacher} and {self.settings.model} have different tokenizers.")
         room = min(codec.max_tokens, self.engine.codec.max_tokens - len(self.context))
         pools = self.job.counted(lambda examples: _encoded(examples, codec, room), "texts", {})
-        held = [g for pool in pools for g in pool if int(g.id, 16) % round(1 / HELD) == 0][:MOST_HELD]
+        held = _kept_back([g for pool in pools for g in pool])
         back = {g.id for g in held}
         pools = [[g for g in pool if g.id not in back] for pool in pools]
         if not all(pools):
@@ -133,6 +150,10 @@ class Teacher:
 
     def _behind(self, group: Group) -> Group:
         return Group(self.context, group.answers, group.trained, id=group.id)
+
+
+def _kept_back(groups: Sequence[Group]) -> list[Group]:
+    return [g for g in groups if int(g.id, 16) % round(1 / HELD) == 0][:MOST_HELD]
 
 
 def _encoded(examples: Sequence[Example], codec: Codec, room: int) -> tuple[list[Group], Counter[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,32 +15,40 @@ from truing.batch import Group
 from truing.engine.open import codec_for, located, place
 from truing.model.load import load_config, load_tokenizer
 from truing.model.probe import probe
-from truing.model.text import encode_all
+from truing.model.text import Codec, encode_all
+from truing.records import Example
 from truing.run import duration
 from truing.spec import ModelSpec
 
 REACHED = 0.5  # of the speed of plain matrix products, by models too small to fill a processor
 
 
-def cost(settings: Recipe, view: View, *, reference: bool = False) -> str:
+Encode = Callable[[list[Example], Codec], tuple[list[Group], Counter[str]]]
+
+
+def _answers(examples: list[Example], codec: Codec) -> tuple[list[Group], Counter[str]]:
+    return encode_all(examples, codec, on_drop="count", allow_empty=True) if examples else ([], Counter())
+
+
+def cost(settings: Recipe, view: View, *, frozen: str | None = None, encode: Encode = _answers) -> str:
     """Rows, tokens, arithmetic, time and memory of a training run. Reads the data and the tokenizer, and no weights.
 
-    Forward and backward take 6 operations per parameter and token, a forward pass for cached `reference` numbers 2.
+    Forward and backward take 6 operations per parameter and token. A `frozen` model, a reference or a teacher, passes
+    over the data once, which takes 2.
     """
     spec, optim = ModelSpec.parse(settings.model), settings.optim
-    path = located(spec)
-    config = load_config(path, spec.revision)
+    path, config = located(spec), _config(settings.model)
     codec, _ = codec_for(load_tokenizer(path, spec.revision), config, settings.data.max_tokens, path)
     examples, dropped = list[Group](), Counter[str]()
     for part in read_sets(settings.data):
         kept, unfit = view(part)
-        groups, lost = encode_all(kept, codec, on_drop="count", allow_empty=True) if kept else ([], Counter[str]())
+        groups, lost = encode(kept, codec)
         examples, dropped = [*examples, *groups], dropped + unfit + lost
     rows = optim.steps * optim.batch if optim.steps else round(optim.epochs * len(examples))
     epoch = sum(group.tree_tokens for group in examples)
     tokens = epoch * rows / max(1, len(examples))
     parameters = _parameters(config)
-    operations = parameters * (6 * tokens + 2 * epoch * reference)
+    operations = 6 * parameters * tokens + (2 * epoch * _parameters(_config(frozen)) if frozen else 0)
     where = place(settings.machine)
     measured = probe(where.device).gflops
     speed = max(rate for name, rate in measured.items() if name.startswith(where.dtype)) * 1e9
@@ -54,6 +63,11 @@ def cost(settings: Recipe, view: View, *, reference: bool = False) -> str:
             f"{memory / 2**30:.2f} GiB for weights, gradients and optimiser, and what one forward pass keeps",
         ]
     )
+
+
+def _config(model: str) -> Any:
+    spec = ModelSpec.parse(model)
+    return load_config(located(spec), spec.revision)
 
 
 def _parameters(config: Any) -> int:

@@ -76,7 +76,8 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None) -> Run
 
 def estimate(settings: Offline) -> str:
     method = METHODS[settings.method]
-    return cost(settings, method.view, reference="ref_logps" in method.objective(settings).reads)
+    reads = method.objective(settings).reads
+    return cost(settings, method.view, frozen=settings.model if "ref_logps" in reads else None)
 
 
 def cache_reference(engine: LocalEngine, groups: Sequence[Group], folder: Path) -> Cache:
