@@ -55,7 +55,7 @@ def reproduce(settings: Reproduce) -> Path:
         for paper in papers:
             cards = _carded(rows, folder, claims[paper], settings.profile, paper, settings.jobs)
             _show(paper, cards)
-            _write(folder, paper, settings.profile, cards)
+            _write(folder, paper, settings.profile, rows)
     page = folder / f"{settings.paper}-{settings.profile}.html"
     kept = [json.loads((folder / f"{paper}-{settings.profile}.json").read_text("utf-8")) for paper in papers]
     write_text(page, claims_page(kept))
@@ -106,11 +106,8 @@ def _show(paper: str, cards: Sequence[Card]) -> None:
     console.print(table)
 
 
-def _write(folder: Path, paper: str, profile: Profile, cards: Sequence[Card]) -> None:
-    """Cards of claims that were not asked for this time stay."""
-    file = folder / f"{paper}-{profile}.json"
-    before = {c["id"]: c for c in json.loads(file.read_text("utf-8"))["cards"]} if file.exists() else {}
-    now = before | {one.claim.id: as_row(one) for one in cards}
-    order = [claim.id for claim in claims_of(paper) if claim.id in now]
-    content = {"paper": paper, "profile": profile, "cards": [now[name] for name in order]}
-    write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+def _write(folder: Path, paper: str, profile: Profile, rows: Rows) -> None:
+    """Also the cards of claims that were not asked for this time, where all their cells are there."""
+    known = [claim for claim in claims_of(paper) if all(cell.key in rows for cell in claim.chosen(profile))]
+    content = {"paper": paper, "profile": profile, "cards": [as_row(_card(claim, profile, rows)) for claim in known]}
+    write_text(folder / f"{paper}-{profile}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

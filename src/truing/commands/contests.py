@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from truing.commands.evaluate import Test, items
+from truing.commands.pictures import of_sizes, page
 from truing.commands.tables import cell, report, show
 from truing.engine import open_engine
 from truing.evaluate.answers import answers
-from truing.evaluate.arena import BETTER, ByAsking, ByValue, Referee, by_size, rated, size, vote
+from truing.evaluate.arena import BETTER, ByAsking, ByValue, Referee, Votes, by_size, rated, size, vote
 from truing.evaluate.judges import Asked, Judge, Scorer
 from truing.evaluate.rows import Rows
 from truing.evaluate.rubric import meant_by
@@ -150,6 +151,22 @@ def arena(settings: Arena) -> dict[str, Any]:
                 sizes[model] = parameters
         votes = vote(answered, referee, rows, settings.seed)
     found = rated(votes.votes, settings.models[0], settings.seed)
+    _show_arena(settings, found, votes, sizes, referee.name, len(prompts))
+    groups = _on_top(sizes)
+    lines = {name: by_size({m: found[m]["elo"].estimate for m in group}, sizes) for name, group in groups.items()}
+    for name, line in lines.items():
+        if line is None:
+            continue
+        say(f"{name}: Elo = {line.intercept:.0f} + {line.slopes['ln']} · ln(parameters), R² = {line.r2:.3f}")
+    say(meant_by())
+    page(settings.folder, "arena", f"Votes by {referee.name}, {len(prompts)} prompts a pair.", of_sizes(groups, found))
+    report("arena", {"models": found, "draws": votes.draws, "unscored": votes.unscored, "first": votes.first})
+    return found
+
+
+def _show_arena(
+    settings: Arena, found: Mapping[str, Any], votes: Votes, sizes: Mapping[str, int], judge: str, count: int
+) -> None:
     cells = {
         model: [
             cell(found[model]["elo"], 1),
@@ -166,22 +183,16 @@ def arena(settings: Arena) -> dict[str, Any]:
         "has voted."
     )
     columns = ["Elo", "standard error", "won", "votes", "parameters"]
-    show(f"arena: simulated Elo by {referee.name}, {len(prompts)} prompts for each pair", columns, cells, note)
-    for name, line in _lines(found, sizes).items():
-        say(f"{name}: Elo = {line.intercept:.0f} + {line.slopes['ln']} · ln(parameters), R² = {line.r2:.3f}")
-    say(meant_by())
-    report("arena", {"models": found, "draws": votes.draws, "unscored": votes.unscored, "first": votes.first})
-    return found
+    show(f"arena: simulated Elo by {judge}, {count} prompts for each pair", columns, cells, note)
 
 
-def _lines(found: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Elo over size, for all models with the same on top of them."""
-    groups: dict[str, dict[str, float]] = {}
-    for name in sizes:
+def _on_top(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Models with the same on top of their weights, and their sizes."""
+    groups: dict[str, dict[str, int]] = {}
+    for name, parameters in sizes.items():
         on_top = "".join(f"+{m}" for m in ModelSpec.parse(name).modifiers) or "bare"
-        groups.setdefault(on_top, {})[name] = found[name]["elo"].estimate
-    lines = {name: by_size(group, sizes) for name, group in groups.items()}
-    return {name: line for name, line in lines.items() if line is not None}
+        groups.setdefault(on_top, {})[name] = parameters
+    return groups
 
 
 def _referee(settings: Arena) -> Referee:

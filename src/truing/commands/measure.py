@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.commands.evaluate import Test, items
+from truing.commands.pictures import of_layers, page
 from truing.commands.tables import cell, report, show
 from truing.data.views import comparisons
 from truing.engine import open_engine
@@ -159,6 +160,8 @@ def ood(settings: Ood) -> dict[str, Any]:
         for model in settings.models:
             found[model] = _studied(open_engine(model, settings.machine), inside, outside, settings, rows)
             _show_ood(model, found[model])
+    about = f"{settings.outside} against {settings.inside}: can they be told by a prompt's activations?"
+    page(settings.folder, "ood", about, [one for model in found for one in of_layers(model, found[model])])
     report("ood", found)
     return found
 

@@ -58,7 +58,7 @@ class Preface:
     """the file: .yaml"""
     kind: str = "good"
     """good, rude, shuffled or neutral"""
-    count: int = 6
+    count: int = 4
     """conversations"""
     seed: int = 0
 

@@ -1,0 +1,67 @@
+"""Lines with whiskers over a size, a count or a layer.
+
+A picture is {title, x, y, curves}, a curve {label, points}, a point (x, mean, low, high).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from truing.pages.charts import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number
+from truing.pages.escape import esc
+from truing.pages.figures import figure
+from truing.pages.page import whole_page
+
+
+def curves_page(title: str, about: str, pictures: Iterable[Mapping[str, Any]]) -> str:
+    """What an evaluation found, to look at."""
+    body = f'<div class="charts claim">{"".join(map(picture, pictures))}</div>'
+    return whole_page(f"Truing: {title}", [f"<h1>{esc(title)}</h1>", f'<p class="soft">{esc(about)}</p>', body])
+
+
+def picture(picture: Mapping[str, Any]) -> str:
+    """Curves with whiskers; sizes and counts stand on a logarithmic axis."""
+    curves = [c for c in picture["curves"] if c["points"]]
+    points = [p for c in curves for p in c["points"]]
+    if not points:
+        return ""
+    xs = sorted({p[0] for p in points})
+    x = _axis(xs, LEFT + 8, WIDTH - RIGHT - 12, log=xs[0] > 0 and xs[-1] / xs[0] > 8)
+    y = _axis([v for p in points for v in p[1:] if abs(v) < 1e300], HEIGHT - BOTTOM, TOP, pad=0.06)
+    body = [
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
+        f'<text class="tick y" x="{LEFT - 7}" y="{y(t) + 4:.1f}">{number(t)}</text>'
+        for t in linear_ticks(y.low, y.high)
+    ]
+    ticks = xs if len(xs) < 7 else x.ticks()
+    body += [f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{_short(t)}</text>' for t in ticks]
+    body += [_curve(look, curve, x, y) for look, curve in enumerate(curves)]
+    legend = "".join(f'<b class="f{i % COLOURS}">{esc(c["label"])}</b> ' for i, c in enumerate(curves))
+    said = f"{picture['x']} → {picture['y']}"
+    return figure(picture["title"], said, said, "".join(body), HEIGHT).replace(
+        "</svg>", f'</svg><p class="note">{legend}</p>'
+    )
+
+
+def _curve(look: int, curve: Mapping[str, Any], x: Axis, y: Axis) -> str:
+    css, path = f"c{look % COLOURS}", " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in curve["points"])
+    whiskers = "".join(
+        f'<line class="{css}" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+        f'<circle class="dot {css}" cx="{x(at):.1f}" cy="{y(mean):.1f}" r="3.5"/>'
+        for at, mean, low, high in curve["points"]
+        if abs(low) < 1e300
+    )
+    return f'<polyline class="line {css} d{look % 4}" points="{path}"/>{whiskers}'
+
+
+def _axis(values: Sequence[float], start: float, end: float, pad: float = 0.0, log: bool = False) -> Axis:
+    low, high = min(values), max(values)
+    more = (high - low) * pad
+    return Axis(low - more, high + more if high > low else low + 1, start, end, log)
+
+
+def _short(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    return f"{value / 1e3:.3g}k" if value >= 1e4 else number(value)
