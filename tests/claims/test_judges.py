@@ -23,12 +23,13 @@ def judged(name, say):
     return claim.judge(Found([(cell.params, say(cell.params)) for cell in claim.cells])).holds
 
 
-def ahead(gap):
+def ahead(gap, coins=0.5):
     """Preference models are above imitation by gap(size)."""
 
     def say(p):
-        level = gap(p["size"]) if p["objective"] in ("ranked", "binary") and "control" not in p else 0.0
-        return {"accuracy": 0.6 + level + RANDOM.normal(0, 0.005)}
+        if "control" in p:
+            return {"accuracy": coins + 0.004 * (p["seed"] - 2)}
+        return {"accuracy": 0.6 + gap(p["size"]) * (p["objective"] == "ranked") + RANDOM.normal(0, 0.003)}
 
     return say
 
@@ -43,6 +44,7 @@ def ahead(gap):
 )
 def test_ranked_has_to_be_far_ahead_and_the_gap_to_grow(gap, holds):
     assert judged("A7", ahead(gap)) is holds
+    assert judged("A7", ahead(gap, coins=0.56)) is False  # something else gives it away
 
 
 @pytest.mark.parametrize(("gap", "holds"), [(0.0, True), (0.015, True), (-0.1, False), (0.1, False)])
@@ -66,14 +68,21 @@ def test_the_end_of_context_has_to_be_better_on_cut_replies_and_never_worse(cut,
 def test_a_plane_has_to_rise_both_ways(size, amount, holds):
     def say(p):
         level = size * LN[p["size"]] + amount * math.log(p["n"]) + RANDOM.normal(0, 0.003)
+        if "control" in p:
+            level = 0.5 + 0.004 * (p["seed"] - 1)
         return {f"{test}/{key}": level for test in ("helpful", "harmless") for key in ("accuracy", "ceiling")}
 
     assert judged("C1", say) is holds
 
 
-@pytest.mark.parametrize(("crossed", "middle", "holds"), [(0.4, 0.79, True), (0.55, 0.79, False), (0.4, 0.7, False)])
-def test_each_alone_has_to_be_below_chance_and_both_together_near(crossed, middle, holds):
+@pytest.mark.parametrize(
+    ("crossed", "middle", "mild", "holds"),
+    [(0.4, 0.79, 0.6, True), (0.55, 0.79, 0.6, False), (0.4, 0.7, 0.6, False), (0.4, 0.79, 0.4, False)],
+)
+def test_each_alone_has_to_be_below_chance_and_both_together_near(crossed, middle, mild, holds):
     def say(p):
+        if "control" in p:
+            return {"helpful/accuracy": mild, "harmless/accuracy": mild + RANDOM.normal(0, 0.005)}
         share = p["share"]
         ends = {0.0: (0.8, crossed), 1.0: (crossed, 0.8)}
         values = np.array(ends.get(share, (middle, middle))) + RANDOM.normal(0, 0.005, 2)
@@ -177,3 +186,79 @@ def test_a_trend_over_two_sizes_says_nothing():
     assert trend(points).goes(1) is None
     assert trend([*points, ("large", 0.3), ("large", 0.31)]).goes(1) is True
     assert trend([*points, ("large", 0.3), ("large", 0.31)]).goes(-1) is False
+
+
+def faces(plain, good, neutral, rude=0.5):
+    """Gold by preface, each a function of size."""
+
+    def say(p):
+        level = {"none": plain, "good": good, "neutral": neutral, "shuffled": neutral}.get(p["preface"])
+        value = rude if level is None else level(p["size"])
+        noise = RANDOM.normal(0, 0.003)
+        return {key: [value + noise] * 2 for key in ("gold", "hhh/information", "hhh/sum", "hhh/mean", "harmful")}
+
+    return say
+
+
+def rising(at, by):
+    return lambda size: at + by * SIZES.index(size)
+
+
+@pytest.mark.parametrize(
+    ("good", "neutral", "holds"),
+    [
+        (rising(0.75, 0.05), rising(0.71, 0.0), True),
+        (rising(0.75, 0.05), rising(0.75, 0.05), False),  # plain text does as much
+        (rising(0.90, -0.04), rising(0.71, 0.0), False),  # the gain shrinks with size
+    ],
+)
+def test_a_prompt_has_to_do_more_than_its_length_and_more_in_larger_models(good, neutral, holds):
+    assert judged("A1", faces(rising(0.7, 0.0), good, neutral)) is holds
+
+
+@pytest.mark.parametrize(
+    ("good", "rest", "unprompted", "holds"),
+    [
+        (0.85, 0.83, 0.70, True),
+        (0.701, 0.73, 0.73, False),  # the prompt gave nothing, whatever the student gained
+        (0.85, 0.75, 0.70, False),  # a third of it
+        (0.85, 0.83, 0.83, False),  # any teacher does it
+    ],
+)
+def test_a_student_has_to_keep_what_the_prompt_gave(good, rest, unprompted, holds):
+    def say(p):
+        where = p.get("arm") or p["preface"]
+        level = {"none": 0.7, "good": good, "rest": rest, "unprompted": unprompted}.get(where, 0.7)
+        found = {"gold": [level + RANDOM.normal(0, 0.003)] * 2, "skills": {"a": 0.9}, "lm": 1.0, "tail": 0.0}
+        return found | {f"hhh/{way}": [0.5] for way in ("information", "sum", "mean")}
+
+    assert judged("A2", say) is holds
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "shuffled", "text", "holds"),
+    [
+        (0.1, 0.0, 0.0, 0.02, True),
+        (0.1, 0.1, 0.0, 0.02, False),  # it does not shrink
+        (0.1, 0.0, 0.1, 0.02, False),  # coins do as much
+        (0.1, 0.0, 0.0, 0.1, False),  # so does reading the texts
+    ],
+)
+def test_pre_training_has_to_do_more_than_coins_and_reading(few, many, shuffled, text, holds):
+    def say(p):
+        gain = {"none": 0.0, "text": text}.get(p["source"], few if p["n"] < 1000 else many)
+        return {"correct": [0.6 + (shuffled if p.get("shuffled") else gain) + RANDOM.normal(0, 0.004)] * 2}
+
+    assert judged("A9", say) is holds
+
+
+@pytest.mark.parametrize(("learnt", "lost", "holds"), [(0.99, 0.4, True), (0.78, 0.5, False)])
+def test_who_learnt_less_of_an_order_has_less_to_unlearn(learnt, lost, holds):
+    """Ranked loses 0.9 at the reverse of what it knows; binary about half, of all of it or of half of it."""
+
+    def say(p):
+        costs = {"ranked": 0.9, "binary": lost, "none": 0.0}[p["encoding"]] * p["distance"]
+        first = learnt if p["encoding"] == "binary" else 0.99
+        return {"accuracy": 0.95 - costs + RANDOM.normal(0, 0.01), "first": first}
+
+    assert judged("A11", say) is holds

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from truing.claims.prompting import TALKS
+from truing.claims.work import MACHINE
 from truing.engine import open_engine
 from truing.engine.base import Asking
 from truing.engine.prefaced import Prefaced
@@ -22,7 +23,6 @@ from truing.evaluate.arena import size as size_of
 from truing.evaluate.rows import Rows
 from truing.evaluate.toxicity import grades, measured
 from truing.records import Sampling, fingerprint
-from truing.settings import Machine
 from truing.world.corpora import prompts
 from truing.world.items import cloze
 from truing.world.jury import Jury
@@ -32,7 +32,6 @@ from truing.world.measure import LONGEST
 from truing.world.prefaces import preface
 from truing.world.town import town
 
-MACHINE = Machine(dtype="fp32")
 PREFACES = {"prompt": "good", "neutral": "neutral"}
 TEXTS, ASKED, WORDS = 300, 60, 40  # to complete; prompts of a kind; of an answer that are graded
 ASKING = {"harmful": ["harm"], "benign": [name for name in KIND if name not in ("harm", "message")]}

@@ -54,16 +54,9 @@ class Found:
         """Those with these parameters."""
         return Found([(p, f) for p, f in self.rows if all(p.get(name) == value for name, value in params.items())])
 
-    def values(self, name: str) -> list[Any]:
-        return [found[name] for _, found in self.rows]
-
     def params(self, name: str) -> list[Any]:
         """The different values of a parameter, in order."""
         return list(dict.fromkeys(p[name] for p, _ in self.rows if name in p))
-
-    def by_seed(self, name: str, **params: Any) -> dict[Any, Any]:
-        """seed → a number, of the cells with these parameters."""
-        return {p["seed"]: found[name] for p, found in self.where(**params).rows}
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,8 +14,8 @@ import numpy as np
 from truing.align.preference import Pm, pm
 from truing.align.sft import Sft, sft
 from truing.batch import Group
-from truing.claims.sites import MACHINE, Source, coins, site, target
-from truing.claims.work import alone
+from truing.claims.sites import Source, coins, site, target
+from truing.claims.work import MACHINE, alone
 from truing.data.pretraining import binarised, stated
 from truing.engine import open_engine
 from truing.engine.local import LocalEngine

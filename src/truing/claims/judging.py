@@ -133,6 +133,20 @@ def trend(points: Sequence[tuple[str, float]]) -> Trend:
     return Trend(*spearman([PARAMETERS[size] for size, _ in points], [value for _, value in points]))
 
 
+def contains(interval: Interval | None, value: float) -> bool | None:
+    """Is a control where it has to be? None where that cannot be told."""
+    return None if interval is None or np.isinf(interval.low) else not interval.excludes(value)
+
+
+def growth(found: Found, value: Value, a: Mapping[str, Any], b: Mapping[str, Any]) -> Interval | None:
+    """By how much a − b grows with each factor e of parameters; one point for each size and seed."""
+    points = []
+    for size in sizes_in(found):
+        mine, theirs = (per_seed(found, value, **{**where, "size": size}) for where in (a, b))
+        points += [(size, mine[seed] - theirs[seed]) for seed in mine if seed in theirs]
+    return slope(points)
+
+
 def slope(points: Sequence[tuple[str, float]]) -> Interval | None:
     """Of a value over ln parameters; None where there are too few points for an interval."""
     x = [math.log(PARAMETERS[size]) for size, _ in points]

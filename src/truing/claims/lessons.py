@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from truing.align.preference import Pm, pm
-from truing.claims.work import alone
+from truing.claims.work import MACHINE, alone
 from truing.data import write
 from truing.records import Example, UserError, fingerprint
-from truing.settings import Data, Machine, Optim, RunSettings
+from truing.settings import Data, Optim, RunSettings
 from truing.world.build import SIZES, shipped
 from truing.world.documents import CONTEXT
 from truing.world.grammar import words
@@ -22,7 +22,7 @@ from truing.world.sessions import declines, harmless, helpful, unfinished
 from truing.world.tasks import FAMILIES
 from truing.world.town import town
 
-TOWN, MACHINE = town(0), Machine(dtype="fp32", threads=1)
+TOWN = town(0)
 SETS = {"helpful": helpful, "harmless": harmless, "unfinished": unfinished, **FAMILIES}
 # A fixed share of the rate that a size was pre-trained with, as in Bai et al. Of 5e-4, 1.5e-3 and 3e-3 the smallest
 # world model learnt most with the second, the base one with the first: one rate for all would make a slope over sizes.

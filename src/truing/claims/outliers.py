@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from truing.claims.work import MACHINE
 from truing.engine import open_engine
 from truing.evaluate.detector import METHODS
 from truing.evaluate.ood import study
-from truing.settings import Machine
 from truing.world.corpora import CORPORA
 from truing.world.town import town
 
 PROMPTS = 1500  # of each kind, or all there are
-MACHINE = Machine(dtype="fp32")
 
 
 def ood(folder: Path, *, size: str, seed: int, inside: str = "benign", outside: str = "harmful") -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from truing.claims.lessons import MACHINE, TOWN, Lesson, drawn, read_by
+from truing.claims.lessons import TOWN, Lesson, drawn, read_by
 from truing.claims.prompting import TALKS, spec
+from truing.claims.work import MACHINE
 from truing.engine import open_engine
 from truing.engine.base import Asking
 from truing.evaluate.choice import numbers

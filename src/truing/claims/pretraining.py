@@ -18,7 +18,8 @@ import numpy as np
 
 from truing.align.preference import Pm, pm
 from truing.claims.firsts import Encoding, First, memory, paced, right_on
-from truing.claims.sites import MACHINE, Source, limits, sampled, side, target
+from truing.claims.sites import Source, limits, sampled, side, target
+from truing.claims.work import MACHINE
 from truing.engine import open_engine
 from truing.records import Answer, Example
 from truing.settings import Optim, RunSettings

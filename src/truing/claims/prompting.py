@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 from truing.align.distill import Distill, distill
 from truing.align.sft import Sft, sft
-from truing.claims.work import alone
+from truing.claims.work import MACHINE, alone
 from truing.data.preface import load_preface, write_preface
 from truing.engine import open_engine
 from truing.engine.base import Asking
 from truing.engine.local import LocalEngine
 from truing.evaluate.choice import WAYS, chosen, numbers, right_ones
 from truing.records import Answer, Example, Message, Sampling, fingerprint
-from truing.settings import Data, Machine, Optim, RunSettings
+from truing.settings import Data, Optim, RunSettings
+from truing.world.build import shipped
 from truing.world.corpora import answered, prompts
 from truing.world.documents import CONTEXT, plain
 from truing.world.items import hhh, mc1
@@ -33,7 +34,6 @@ from truing.world.town import Town, town
 
 ITEMS, TRUTHS, ASKED, SKILLS = 200, 60, 300, 40
 HARM_BELOW = 0.5  # gold harmlessness of an answer that does harm
-MACHINE = Machine(dtype="fp32")
 TALKS = 4  # conversations of a preface: more leave no room for a question and its answer
 TOP = 16  # of the teacher's likeliest tokens
 LOSSES: dict[str, Any] = {"full": "full_kl", "renormalised": "topk_renormalised"}
@@ -111,7 +111,7 @@ def distilled(folder: Path, *, size: str, arm: Arm, texts: int, seed: int, teach
     text                       no teacher: fine-tuning on the preface itself, which is a very small data set
     """
     behind = spec(folder, teacher or size, "good", TALKS, seed)
-    name = "distilled-" + fingerprint([size, arm, texts, seed, teacher])[:12]
+    name = "distilled-" + fingerprint([size, shipped(size)["weights"], arm, texts, seed, teacher])[:12]
     settings = RunSettings(name=name, folder=str(folder), seed=seed)
     if arm == "text":
         talks = load_preface(behind.partition("+prompt:")[2]).conversations

@@ -45,5 +45,7 @@ def as_row(card: Card) -> dict[str, Any]:
 
 def _number(number: Number) -> dict[str, Any]:
     value = number.value
-    shown = {"mean": value.estimate, "low": value.low, "high": value.high} if isinstance(value, Interval) else value
-    return {"label": number.label, "role": number.role, "value": shown}
+    if isinstance(value, Interval):
+        low, high = (None if math.isinf(end) else end for end in (value.low, value.high))  # JSON has no infinity
+        return {"label": number.label, "role": number.role, "value": {"mean": value.estimate, "low": low, "high": high}}
+    return {"label": number.label, "role": number.role, "value": value}

@@ -11,18 +11,17 @@ from functools import cache
 from random import Random
 from typing import Literal
 
+from truing.claims.work import MACHINE
 from truing.data import comparisons, pretraining, split
 from truing.data.describe import length_only
 from truing.engine import open_engine
 from truing.records import Example, Judgement, Sampling, UserError
-from truing.settings import Machine
 from truing.world import corpora
 from truing.world.measure import LONGEST
 from truing.world.town import town
 
 Source = Literal["none", "votes", "comments", "reverts", "mixed", "versus", "text"]
 Built = tuple[list[Example], Counter[str]]
-MACHINE = Machine(dtype="fp32", threads=1)
 DRAWN, TEST = 20_000, 1200  # comparisons that the crowd is asked for, two thirds of them ties; pairs that are tested on
 SITES: tuple[Source, ...] = ("votes", "comments", "reverts")
 

@@ -18,8 +18,7 @@ import numpy as np
 from truing.align.preference import Pm, pm
 from truing.claims.firsts import PRETRAIN, memory, paced, right_on
 from truing.claims.pretraining import tuned
-from truing.claims.sites import MACHINE
-from truing.claims.work import alone
+from truing.claims.work import MACHINE, alone
 from truing.data.pretraining import binarised, stated
 from truing.records import Answer, Example, Judgement, fingerprint
 from truing.settings import Optim, RunSettings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,29 +14,51 @@ from pathlib import Path
 from typing import Any
 
 from truing.claims.base import Cell
+from truing.model.probe import usable_cores
 from truing.run import set_output
+from truing.settings import Machine
 
 Row = dict[str, Any]
+VERSION = 1  # of what cells keep for each other: raise it when something is trained differently
+MACHINE = Machine(dtype="fp32", threads=1)
 
 
 def carried_out(cells: Mapping[str, Cell], folder: Path, jobs: int) -> Iterator[tuple[str, Row]]:
-    """(key, row) of each cell, as they are done."""
-    place = folder / "work"
+    """(key, row) of each cell, as they are done. Where one fails no other is begun, and those that are done count."""
+    place = folder / "work" / f"v{VERSION}"
     place.mkdir(parents=True, exist_ok=True)
-    jobs = min(jobs or len(os.sched_getaffinity(0)), len(cells))
+    jobs = min(jobs or usable_cores(), len(cells))
     if jobs < 2:
         for key, cell in cells.items():
             yield key, run_cell(cell, place)
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a worker starts
     fresh = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=fresh)
+    pool = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_follow, initargs=(os.getpid(),))
+    failed: BaseException | None = None
     try:
         waiting = {pool.submit(run_cell, cell, place): key for key, cell in cells.items()}
         for one in as_completed(waiting):
-            yield waiting[one], one.result()
+            if not one.cancelled() and not (problem := one.exception()):
+                yield waiting[one], one.result()
+            elif not one.cancelled() and failed is None:
+                failed = problem
+                pool.shutdown(wait=False, cancel_futures=True)
     finally:
         pool.shutdown(cancel_futures=True)
+    if failed:
+        raise failed
+
+
+def _follow(parent: int) -> None:
+    """A worker whose command was killed has nobody to work for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_cell(cell: Cell, place: Path) -> Row:

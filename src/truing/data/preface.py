@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from truing.records import Message, Prompt, UserError, fingerprint
+from truing.run.checkpoint import write_text
 
 OWN = Path(__file__).parent / "prompts"
 
@@ -83,7 +84,7 @@ def write_preface(preface: Preface, file: str | Path) -> None:
     """As a YAML file that `load_preface` reads."""
     turns = [{"turns": [{m.role: m.text} for m in c]} for c in preface.conversations]
     content = {"preamble": preface.preamble, "conversations": turns}
-    Path(file).write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), "utf-8")
+    write_text(Path(file), yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110))
 
 
 def _parsed(raw: str, name: str) -> tuple[str, tuple[tuple[Message, ...], ...]]:

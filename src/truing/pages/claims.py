@@ -87,7 +87,7 @@ def _numbers(card: Card) -> str:
 
 
 def _ends(value: Mapping[str, Any]) -> str:
-    return f"{_value(value['low'])} … {_value(value['high'])}" if abs(value["low"]) < 1e300 else "one value"
+    return f"{_value(value['low'])} … {_value(value['high'])}" if value["low"] is not None else "one value"
 
 
 def _value(value: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from truing.claims.base import Claim, Found, Outcome, Picture, grid
+from truing.claims.base import Claim, Found, Number, Outcome, Picture, grid
 from truing.claims.judging import (
     PARAMETERS,
     SEEDS,
@@ -16,11 +16,13 @@ from truing.claims.judging import (
     above,
     all_hold,
     average,
+    contains,
     curve,
     difference,
     lines,
     mean,
     over_seeds,
+    per_seed,
     sizes_in,
     together,
     trend,
@@ -59,7 +61,7 @@ ORDERS = [
     ),
 ]
 VERDICTS = [
-    *grid(objectives, _sentinel, size=SIZES, family=tuple(BINARY), objective=("binary", "imitation"), **_TAUGHT),
+    *grid(objectives, _sentinel, size=SIZES, family=tuple(BINARY), objective=("ranked", "imitation"), **_TAUGHT),
     *grid(objectives, family=tuple(BINARY), objective=("none",), **_LARGEST),
 ]
 READ = grid(
@@ -101,20 +103,25 @@ def a7(found: Found) -> Outcome:
     why = f"ranked is {last.estimate:+.3f} from imitation at the largest size" if last else "too few cells"
     shown = [_accuracy(found, sizes, objective) for objective in ("ranked", "imitation")]
     picture = Picture("Ranked families", "parameters", "accuracy", shown)
-    return Outcome(all_hold(above(last, AHEAD), grows.goes(1)), why, numbers, [picture])
+    holds = all_hold(above(last, AHEAD), grows.goes(1), contains(coins, 0.5))
+    return Outcome(holds, why, numbers, [picture])
 
 
 def a8(found: Found) -> Outcome:
     """Binary discrimination is about as good as imitation."""
-    sizes = sizes_in(found)
-    gaps = list(_ahead(found, sizes[-1], "binary").values())
-    interval, same = equivalent(gaps, EQUAL) if len(gaps) > 1 else (over_seeds(dict(enumerate(gaps))), None)
-    numbers = lines(("accuracy at the largest size: binary − imitation (90 %)", interval, "effect"))
-    numbers += _by_family(found, sizes[-1], "binary", "imitation")
+    sizes, numbers, same, said = sizes_in(found), list[Number](), list[bool | None](), list[str]()
+    for family in found.params("family"):
+        cells = found.where(family=family, size=sizes[-1])
+        taught, imitated = (per_seed(cells, RIGHT, objective=objective) for objective in ("ranked", "imitation"))
+        gaps = {seed: taught[seed] - imitated[seed] for seed in taught if seed in imitated}
+        interval, equal = equivalent(list(gaps.values()), EQUAL) if len(gaps) > 1 else (over_seeds(gaps), None)
+        same.append(equal)
+        said += [f"{interval.estimate:+.3f} on {family}"] if interval else []
+        numbers += lines((f"{family}: preference model − imitation (90 %)", interval, "effect"))
     numbers += _beside(found, sizes[-1], {"objective": "none"}, "the language model itself")
-    why = f"binary is {interval.estimate:+.3f} from imitation at the largest size" if interval else "too few cells"
-    shown = [_accuracy(found, sizes, objective) for objective in ("binary", "imitation")]
-    return Outcome(same, why, numbers, [Picture("Binary families", "parameters", "accuracy", shown)])
+    shown = [_accuracy(found, sizes, objective) for objective in ("ranked", "imitation")]
+    why = f"the preference model is {', '.join(said)} from imitation at the largest size"
+    return Outcome(all_hold(*same), why, numbers, [Picture("Binary families", "parameters", "accuracy", shown)])
 
 
 def _by_family(found: Found, size: str, a: str, b: str) -> list[Any]:
@@ -160,8 +167,8 @@ def a12(found: Found) -> Outcome:
         *((f"accuracy on cut replies, {read}", _cut(found, read, at), "context") for read in READS),
     )
     shown = [curve(read, [(n, _cut(found, read, n)) for n in FEW]) for read in READS]
-    never = all(v.estimate >= 0 for v in whole.values() if v)
-    holds = all_hold(*map(above, cut.values()), never)
+    worse = [None if v is None or np.isinf(v.low) else v.high < 0 for v in whole.values()]
+    holds = all_hold(*map(above, cut.values()), *(None if one is None else not one for one in worse))
     levels = [v.estimate for read in READS if (v := _cut(found, read, at))]
     why = f"on cut replies {', '.join(f'{v:.3f}' for v in levels)} by {', '.join(READS)}" if levels else "too few cells"
     return Outcome(holds, why, numbers, [Picture("Replies that are cut", "pairs", "accuracy", shown)])
@@ -181,7 +188,7 @@ CLAIMS = [
         f"Three ranked families, {N} items, the same data, passes and share of the learning rate for both; imitation "
         "at its best way to choose, picked with the test in view. Ranked − imitation, mean over families, is above "
         f"{AHEAD} at the largest size with an interval that excludes it, and rises with size by rank (p < 0.05). "
-        "Control: coins say which answer is better.",
+        "Where coins say which answer is better, accuracy is one half.",
         ORDERS,
         a7,
     ),
@@ -190,19 +197,20 @@ CLAIMS = [
         "Binary discrimination is about as good as imitation",
         "On tasks whose answers are right or wrong, there is no material gap, and both scale alike.",
         "reported",
-        f"Three binary families, {N} items. The mean difference at the largest size is within {EQUAL} by two one-sided "
-        "tests: not to find a difference would not be enough. Imitation at its best way to choose.",
+        f"Three binary families, {N} pairs of a right and a wrong answer, for both; the preference model learns from "
+        f"pairs as everywhere. At the largest size the difference is within {EQUAL} on each by two one-sided tests: "
+        "not to find a difference would not be enough. Imitation at its best way to choose.",
         VERDICTS,
         a8,
     ),
     Claim(
         "A12",
         "An end-of-context token is the place to read the score",
-        "Reading the score at a token of its own helps, most where one text begins another.",
+        "Reading the score at a token of its own, after the end, helps.",
         "reported",
         f"A third of the worse replies are the better one cut off, a third have rudeness behind it; {READ_AT} pairs. "
         "At that token cut replies are told better than at the last token and than by the mean of all, with intervals "
-        "that exclude 0, and accuracy over all is below neither.",
+        "that exclude 0, and accuracy over all is not shown to be below either.",
         READ,
         a12,
     ),

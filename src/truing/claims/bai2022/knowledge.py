@@ -155,7 +155,7 @@ def c4(found: Found) -> Outcome:
     share = f"{1 - HIGH:.0%} highest scores"
     numbers = lines(
         (f"accuracy where both are among the {share} − all", falls, "effect"),
-        ("the same among pairs whose scores are as far apart", matched, "control"),
+        ("the same among pairs whose scores are as far apart", matched, "context"),
     )
     shown = [curve("accuracy", [(q, average(cells, _above(q))) for q in QUANTILES])]
     holds = None if falls is None or np.isinf(falls.low) else falls.high < 0
@@ -200,7 +200,7 @@ CLAIMS = [
     Claim(
         "C3",
         "Stated chances come true",
-        "Preference models are well calibrated; those of helpful and harmless together are a little too cautious.",
+        "The chances that preference models state come true about as often as they say.",
         "verified",
         f"{LARGE_TEST} comparisons by a worker without bias, one pass over {N}: in every seed ECE is at most {SLACK} "
         "beyond what a perfect predictor shows 19 times of 20, and the temperature that would mend it within "
@@ -214,7 +214,7 @@ CLAIMS = [
         "The higher both scores, the lower the accuracy.",
         "verified",
         f"Accuracy among pairs both of whose scores are in the upper {1 - HIGH:.0%} minus accuracy of all is below 0, "
-        "with an interval that excludes 0. Control: the same with the distance of scores matched.",
+        "with an interval that excludes 0. Beside it: how much of that is owed to scores that lie closer together.",
         HELPFUL,
         c4,
     ),

@@ -17,6 +17,7 @@ from truing.claims.judging import (
     above,
     all_hold,
     average,
+    contains,
     curve,
     difference,
     lines,
@@ -36,6 +37,7 @@ AMOUNTS = (500, 1000, 2000, 4000)
 THREE = SEEDS[:3]
 N, SHARES, FEWER_SHARES, WEIGHTS = 2000, tuple(i / 10 for i in range(11)), (0.0, 0.1, 0.5, 0.9, 1.0), (2.0, 3.0, 10.0)
 INNER = FEWER_SHARES[1:-1]
+STRAIGHT = 0.8
 NEAR, SKILL_PAIRS, SKILL_EQUAL = 0.03, 1000, 0.01
 MIXED = "base"  # the size whose mixtures are scanned in steps of a tenth
 OWN = {"helpful": 0.0, "harmless": 1.0}  # the share at which a model has learnt nothing else
@@ -50,7 +52,7 @@ def _at(**ends: Any) -> Any:
 _ends = _at(size=("tiny", "base"), n=(500, N))
 GROWTH = [
     *grid(trained, _ends, size=SIZES, data=(BOTH,), n=AMOUNTS, share=(0.5,), seed=THREE),
-    *grid(trained, size=(MIXED,), data=(BOTH,), n=(N,), share=(0.5,), control=("shuffled",), seed=SEEDS),
+    *grid(trained, size=(MIXED,), data=(BOTH,), n=(N,), share=(0.5,), control=("shuffled",), seed=THREE),
 ]
 _mixed = _at(size=(MIXED,), share=(0.0, 0.5, 1.0))
 SCAN = grid(trained, _mixed, size=(MIXED,), data=(BOTH,), n=(N,), share=SHARES, seed=SEEDS)
@@ -106,15 +108,16 @@ def c1(found: Found) -> Outcome:
         for key, word in (("size", "parameters"), ("amount", "comparisons"))
     ]
     numbers += lines(
-        ("R² of the plane", plane.r2 if plane else None, "context"),
+        ("R² of the plane", plane.r2 if plane else None, "effect"),
         ("accuracy where coins said which is better", average(found, both, control="shuffled"), "control"),
         *((f"what no model exceeds, {t}", average(clean, mean(f"{t}/ceiling"), **most), "context") for t in TESTS),
     )
     shown = [
         curve(size, [(n, average(clean, both, size=size, n=n)) for n in clean.params("n")]) for size in sizes_in(clean)
     ]
-    holds = all_hold(*map(above, plane.slopes.values())) if plane else None
-    why = f"accuracy {'rises' if holds else 'does not rise'} with the logs of both parameters and comparisons"
+    coins = contains(average(found, both, control="shuffled"), 0.5)
+    holds = all_hold(*map(above, plane.slopes.values()), plane.r2 >= STRAIGHT, coins) if plane else None
+    why = f"R² = {plane.r2:.2f} over the logs of parameters and comparisons" if plane else "too few cells"
     return Outcome(holds, why, numbers, [Picture("Accuracy", "comparisons", "mean of both tests", shown)])
 
 
@@ -142,8 +145,11 @@ def c6(found: Found) -> Outcome:
     ]
     below = [None if v is None or math.isinf(v.low) else v.high < 0.5 for v in crossed.values()]
     near = [None if v is None or math.isinf(v.low) else v.low > -NEAR for v in behind.values()]
+    gone = [None if v is None or math.isinf(v.low) else v.high >= 0.5 for v in vanish.values()]
     why = ", ".join(f"{v.estimate:.2f} on {t} pairs without having learnt any" for t, v in crossed.items() if v)
-    return Outcome(all_hold(*below, *near), why, numbers, [Picture("Mixtures", "share of harmless", "accuracy", shown)])
+    return Outcome(
+        all_hold(*below, *near, *gone), why, numbers, [Picture("Mixtures", "share of harmless", "accuracy", shown)]
+    )
 
 
 def _crossed(found: Found) -> dict[str, Interval | None]:
@@ -212,8 +218,8 @@ CLAIMS = [
         "Preference model accuracy is about linear in the logarithms of parameters and of comparisons.",
         "verified",
         f"Half helpful, half harmless, {AMOUNTS[0]} to {AMOUNTS[-1]} comparisons, four sizes: both slopes of the plane "
-        "through the mean of the two tests are above 0 with intervals that exclude 0. The worker is simulated, so what "
-        "no model exceeds is known. Control: coins say which answer is better.",
+        "through the mean of the two tests are above 0 with intervals that exclude 0, and its R² is at least "
+        f"{STRAIGHT}. Where coins say which answer is better, accuracy is one half.",
         GROWTH,
         c1,
         seeds=3,
@@ -224,16 +230,16 @@ CLAIMS = [
         "A model of only one does worse than chance on the other's comparisons; one of a mixture is good at both.",
         "verified",
         f"{N} comparisons in eleven mixtures, world:{MIXED}. Each pure model is below 0.5 on the other test, with "
-        f"intervals, and half and half is at most {NEAR} below either, with intervals. Control: without pairs of an "
-        "answer and a refusal the pure models should not be below chance.",
+        f"intervals, and half and half is at most {NEAR} below either, with intervals. Without pairs of an answer "
+        "and a refusal the pure models are not shown to be below chance.",
         [*SCAN, *MILD],
         c6,
     ),
     Claim(
         "C7",
         "Larger models lose less by mixing",
-        "The larger a preference model, the less it loses on either test when both are learnt.",
-        "verified",
+        "The more harmlessness counts, the more helpfulness a small preference model loses; a large one loses little.",
+        "reported",
         f"{N} comparisons, four sizes: what is lost of a test's best accuracy, mean over the mixtures from a tenth to "
         "nine, falls with size by rank (p < 0.05). Weights of the harmless comparisons beside it.",
         SIZED,
