@@ -94,6 +94,8 @@ def test_an_arena_of_three_sizes_has_a_line(here, capsys):
     said = capsys.readouterr()
     assert "simulated Elo by world:crowd" in said.out and "No human has voted" in said.out
     assert "ln(parameters), R² =" in said.err
+    page = (here / "runs" / "eval-arena" / "arena.html").read_text("utf-8")
+    assert page.count("<circle") == 3 and "1.03M" in page
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from truing.commands.evaluate import Test, items
@@ -159,7 +160,8 @@ def arena(settings: Arena) -> dict[str, Any]:
             continue
         say(f"{name}: Elo = {line.intercept:.0f} + {line.slopes['ln']} · ln(parameters), R² = {line.r2:.3f}")
     say(meant_by())
-    page(settings.folder, "arena", f"Votes by {referee.name}, {len(prompts)} prompts a pair.", of_sizes(groups, found))
+    about = f"Votes by {referee.name}, {len(prompts)} prompts a pair."
+    page(Path(settings.folder) / "arena.html", "Arena", about, of_sizes(groups, found))
     report("arena", {"models": found, "draws": votes.draws, "unscored": votes.unscored, "first": votes.first})
     return found
 

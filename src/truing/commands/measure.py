@@ -161,7 +161,8 @@ def ood(settings: Ood) -> dict[str, Any]:
             found[model] = _studied(open_engine(model, settings.machine), inside, outside, settings, rows)
             _show_ood(model, found[model])
     about = f"{settings.outside} against {settings.inside}: can they be told by a prompt's activations?"
-    page(settings.folder, "ood", about, [one for model in found for one in of_layers(model, found[model])])
+    pictures = [one for model in found for one in of_layers(model, found[model])]
+    page(Path(settings.folder) / "ood.html", "Prompts that a model is not meant for", about, pictures)
     report("ood", found)
     return found
 

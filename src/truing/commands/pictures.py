@@ -13,11 +13,10 @@ from truing.run.checkpoint import write_text
 Found = Mapping[str, Any]
 
 
-def page(folder: str, name: str, about: str, pictures: Sequence[Found]) -> None:
+def page(file: Path, title: str, about: str, pictures: Sequence[Found]) -> None:
     """Written if there is anything to see."""
     if pictures:
-        file = Path(folder) / f"{name}.html"
-        write_text(file, curves_page(name, about, pictures))
+        write_text(file, curves_page(title, about, pictures))
         say(f"page: {file}")
 
 

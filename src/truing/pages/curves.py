@@ -16,7 +16,7 @@ from truing.pages.page import whole_page
 
 def curves_page(title: str, about: str, pictures: Iterable[Mapping[str, Any]]) -> str:
     """What an evaluation found, to look at."""
-    body = f'<div class="charts claim">{"".join(map(picture, pictures))}</div>'
+    body = f'<div class="claim"><div class="charts">{"".join(map(picture, pictures))}</div></div>'
     return whole_page(f"Truing: {title}", [f"<h1>{esc(title)}</h1>", f'<p class="soft">{esc(about)}</p>', body])
 
 
