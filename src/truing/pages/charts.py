@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -85,6 +85,11 @@ def number(value: float | None) -> str:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def shares(lows: Iterable[float]) -> Axis:
+    """An upright axis of shares: from 0.4, or from as low as a whisker reaches, to 1."""
+    return Axis(min(0.4, math.floor(10 * min(lows)) / 10), 1.0, HEIGHT - BOTTOM, TOP)
 
 
 def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from truing.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number
+from truing.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number, shares
 from truing.pages.escape import esc
 from truing.stats import calibration
 
@@ -84,21 +84,21 @@ def reliability(title: str, note: str, gaps: Sequence[float]) -> str:
     `gaps` are score of the preferred answer minus score of the other. Bins hold equally many; whiskers are Wilson's
     95 % intervals. On the diagonal the probabilities are true.
     """
-    x, y = Axis(0.5, 1.0, LEFT, WIDTH - RIGHT), Axis(0.4, 1.0, HEIGHT - BOTTOM, TOP)
+    bins = calibration.reliability(gaps)
+    x, y = Axis(0.5, 1.0, LEFT, WIDTH - RIGHT), shares(found.right.low for found in bins)
     body = [
         f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{number(t)}</text>' for t in linear_ticks(0.5, 1.0)
     ] + [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text class="tick y" x="{LEFT - 7}" y="{y(t) + 4:.1f}">{number(t)}</text>'
-        for t in linear_ticks(0.4, 1.0)
+        for t in linear_ticks(y.low, y.high)
     ]
     body.append(f'<line class="line d1 c5" x1="{x(0.5)}" x2="{x(1)}" y1="{y(0.5)}" y2="{y(1)}"/>')
-    for found in calibration.reliability(gaps):
+    for found in bins:
         at, right = x(found.chance), found.right
-        low, came = (max(v, 0.4) for v in (right.low, right.estimate))
         body.append(
-            f'<line class="c0" x1="{at:.1f}" x2="{at:.1f}" y1="{y(low):.1f}" y2="{y(right.high):.1f}"/>'
-            f'<circle class="dot c0" cx="{at:.1f}" cy="{y(came):.1f}" r="4"/>'
+            f'<line class="c0" x1="{at:.1f}" x2="{at:.1f}" y1="{y(right.low):.1f}" y2="{y(right.high):.1f}"/>'
+            f'<circle class="dot c0" cx="{at:.1f}" cy="{y(right.estimate):.1f}" r="4"/>'
         )
     return figure(title, note, "stated probability against what came true", "".join(body), HEIGHT)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from truing.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number
+from truing.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number, shares
 from truing.pages.escape import esc
 from truing.pages.figures import figure, reliability
 from truing.pages.numbers import Right, table
@@ -90,13 +90,16 @@ def _threshold(rows: Rows) -> str:
     points = pairs.above(rows)
     if len(points) < 2:
         return ""
-    x, y = _axis([t for t, _ in points], LEFT, WIDTH - RIGHT), Axis(0.4, 1.0, HEIGHT - BOTTOM, TOP)
+    x, y = (
+        _axis([t for t, _ in points], LEFT, WIDTH - RIGHT),
+        shares(value.low if math.isfinite(value.low) else value.estimate for _, value in points),
+    )
     body = [*_grid(x, y)]
     for at, value in points:
-        low, high = max(0.4, value.low), min(1.0, value.high)
+        low, high = max(y.low, value.low), min(y.high, value.high)
         body.append(
             f'<line class="c0" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
-            f'<circle class="dot c0" cx="{x(at):.1f}" cy="{y(max(0.4, value.estimate)):.1f}" r="4"/>'
+            f'<circle class="dot c0" cx="{x(at):.1f}" cy="{y(value.estimate):.1f}" r="4"/>'
         )
     said = "; ".join(f"above {t:.2f}: {_shown(v)}" for t, v in points)
     note = "both scores above t (counted from their mean) → share in the right order"
