@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 from truing.engine.open import located, model_fingerprint, place
 from truing.evaluate.judges import Verdict
-from truing.evaluate.rows import Rows
+from truing.evaluate.rows import Asker
 from truing.model.load import load_config, load_tokenizer
 from truing.model.vocab import EOC
 from truing.records import Example, UserError, fingerprint
@@ -52,7 +52,7 @@ class Classifier:
         model.to(place(machine).device).eval()
         return cls(text, fingerprint([model_fingerprint(spec), label]), model, tokenizer, label)
 
-    def __call__(self, examples: Sequence[Example], rows: Rows) -> list[list[Verdict]]:
+    def __call__(self, examples: Sequence[Example], rows: Asker) -> list[list[Verdict]]:
         def ask(texts: list[str]) -> list[Mapping[str, Any]]:
             return [{"judge": self.name, "text": t, "value": v} for t, v in zip(texts, self._probabilities(texts))]
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from truing.engine.base import Asking, require
 from truing.evaluate.choice import shown
-from truing.evaluate.rows import Rows
+from truing.evaluate.rows import Asker
 from truing.records import Example, Message, Prompt, Sampling, fingerprint
 
 LIKELIEST = Sampling(max_tokens=512, temperature=0.0)
@@ -35,7 +35,7 @@ class Judge(Protocol):
     def name(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
-    def __call__(self, examples: Sequence[Example], rows: Rows) -> list[list[Verdict]]: ...
+    def __call__(self, examples: Sequence[Example], rows: Asker) -> list[list[Verdict]]: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Rule:
     def fingerprint(self) -> str:
         return f"rule:{self.name}:{self.version}"
 
-    def __call__(self, examples: Sequence[Example], rows: Rows) -> list[list[Verdict]]:
+    def __call__(self, examples: Sequence[Example], rows: Asker) -> list[list[Verdict]]:
         return [[Verdict(float(self.function(e.prompt, a.text))) for a in e.answers] for e in examples]
 
 
@@ -68,7 +68,7 @@ class Scorer:
     def fingerprint(self) -> str:
         return f"reward:{self.engine.fingerprint}"
 
-    def __call__(self, examples: Sequence[Example], rows: Rows) -> list[list[Verdict]]:
+    def __call__(self, examples: Sequence[Example], rows: Asker) -> list[list[Verdict]]:
         def ask(asked: list[Example]) -> list[Mapping[str, Any]]:
             return [{"judge": self.name, "rewards": [s.reward for s in scores]} for scores in self.engine.score(asked)]
 
@@ -123,7 +123,7 @@ class Asked:
         question = [self.question.text, dict(self.question.menu)]
         return fingerprint([self.engine.fingerprint, question, self.sampling.max_tokens, self.sampling.temperature])
 
-    def __call__(self, examples: Sequence[Example], rows: Rows) -> list[list[Verdict]]:
+    def __call__(self, examples: Sequence[Example], rows: Asker) -> list[list[Verdict]]:
         require(self.engine, "sample")
 
         def ask(texts: list[str]) -> list[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from truing.records import UserError
 from truing.run.log import JsonLines
@@ -18,6 +18,24 @@ from truing.run.start import Lock
 ROWS = "rows.jsonl"
 Row = dict[str, Any]
 T = TypeVar("T")
+
+
+class Asker(Protocol):
+    """What judges need of rows."""
+
+    def fetch(
+        self, wanted: Mapping[str, T], ask: Callable[[list[T]], Sequence[Mapping[str, Any]]], at_once: int = 256
+    ) -> list[Row]: ...
+
+
+class Unkept:
+    """Asks, and keeps nothing: for those who keep what was said elsewhere."""
+
+    def fetch(
+        self, wanted: Mapping[str, T], ask: Callable[[list[T]], Sequence[Mapping[str, Any]]], at_once: int = 256
+    ) -> list[Row]:
+        every = list(wanted.values())
+        return [dict(row) for i in range(0, len(every), at_once) for row in ask(every[i : i + at_once])]
 
 
 class Rows:

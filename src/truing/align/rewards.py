@@ -1,0 +1,129 @@
+"""What an answer earns: any number of named judges with weights, range-checked, each kept by content.
+
+    R(x, y) = Σ_i w_i · f_i(x, y)
+
+A judge's numbers are constants of the data: they are found again under the judge's fingerprint, whoever asks, and a
+judge that has changed is another one. A judge that fails is shown with the answer at which it failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from truing.data import Cache
+from truing.evaluate.judges import Judge
+from truing.evaluate.rows import Unkept
+from truing.records import Answer, Example, UserError, fingerprint
+
+SHOWN = 160  # characters of an answer in a message
+
+
+class Part(NamedTuple):
+    """One judge. `bounds`: what its values may be, None for any finite number; `squash` takes σ of them first."""
+
+    judge: Judge
+    weight: float = 1.0
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    squash: bool = False
+
+
+class Column(NamedTuple):
+    """What a part says over a data set: for a table."""
+
+    name: str
+    weight: float
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Rewards:
+    parts: Sequence[Part]
+    folder: Path
+    """where values are kept; several runs may share it"""
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([[p.judge.fingerprint, p.weight, p.squash] for p in self.parts])
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Of the sum, where all parts have bounds."""
+        ends = [p.bounds for p in self.parts]
+        if None in ends:
+            return None
+        sides = [sorted((p.weight * b[0], p.weight * b[1])) for p, b in zip(self.parts, ends) if b]
+        return sum(s[0] for s in sides), sum(s[1] for s in sides)
+
+    def of(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        """[answers, parts] of each example, unweighted."""
+        columns = [self._part(part, examples) for part in self.parts]
+        return [np.stack(values, axis=1) for values in zip(*columns)]
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """[answers] the weighted sum."""
+        return np.asarray(values @ np.array([part.weight for part in self.parts]))
+
+    def table(self, values: Sequence[np.ndarray]) -> list[Column]:
+        every = np.concatenate(values)
+        return [
+            Column(p.judge.name, p.weight, float(v.mean()), float(v.min()), float(v.max()))
+            for p, v in zip(self.parts, every.T)
+        ]
+
+    def _part(self, part: Part, examples: Sequence[Example]) -> list[np.ndarray]:
+        """What is kept is what the judge said; bounds are looked at every time."""
+        cache = Cache(self.folder, {"what": "reward", "judge": part.judge.fingerprint})
+
+        def ask(positions: list[int]) -> list[dict[str, np.ndarray]]:
+            return [{"value": np.array(v)} for v in _asked(part.judge, [examples[p] for p in positions])]
+
+        found = cache.fetch([fingerprint([e.id, dict(e.meta)]) for e in examples], ask)
+        values = [np.asarray(one["value"], dtype=np.float64) for one in found]
+        if part.squash:
+            values = [1 / (1 + np.exp(-value)) for value in values]
+        if part.bounds:
+            for example, value in zip(examples, values):
+                for answer, v in zip(example.answers, value):
+                    if not part.bounds[0] <= v <= part.bounds[1]:
+                        low, high = part.bounds
+                        raise _problem(part.judge, answer, f"gives {v:g}, outside of [{low:g}, {high:g}]")
+        return values
+
+
+def _asked(judge: Judge, examples: Sequence[Example]) -> list[list[float]]:
+    try:
+        verdicts = judge(examples, Unkept())
+    except UserError:
+        raise
+    except Exception as error:
+        raise _problem(judge, _culprit(judge, examples), f"failed with {type(error).__name__}: {error}") from error
+    for example, row in zip(examples, verdicts, strict=True):
+        for answer, verdict in zip(example.answers, row, strict=True):
+            if verdict.value is None or not math.isfinite(verdict.value):
+                said = "says nothing" if verdict.value is None else f"gives {verdict.value}"
+                raise _problem(judge, answer, said)
+    return [[float(v.value or 0.0) for v in row] for row in verdicts]
+
+
+def _culprit(judge: Judge, examples: Sequence[Example]) -> Answer | None:
+    """The first answer at which a judge fails when it is asked about it alone."""
+    for example in examples:
+        for answer in example.answers:
+            try:
+                judge([replace(example, answers=(answer,), judgements=())], Unkept())
+            except Exception:
+                return answer
+    return None
+
+
+def _problem(judge: Judge, answer: Answer | None, what: str) -> UserError:
+    where = "" if answer is None else f" at the answer {answer.text[:SHOWN]!r}"
+    return UserError(f"reward {judge.name} {what}{where}.")
