@@ -32,7 +32,9 @@ VERBS: dict[str, Verb] = {
     "sft": Verb("truing.align.sft:Sft", "truing.align.sft:sft", "learn from demonstrations"),
     "distill": Verb("truing.align.distill:Distill", "truing.align.distill:distill", "fold a preface into the weights"),
     "pm": Verb("truing.align.preference:Pm", "truing.align.preference:pm", "train a preference model on comparisons"),
-    "offline": Verb("truing.align.offline:Offline", "truing.align.offline:offline", "align on fixed data: nll, dpo, …"),
+    "offline": Verb(
+        "truing.align.offline:Offline", "truing.commands.offline:offline", "align on fixed data: dpo, a_lol, …"
+    ),
     "bestofn": Verb("truing.align.bestofn:BestOfN", "truing.align.bestofn:bestofn", "keep the best of n answers"),
     "sample": Verb("truing.commands.ask:Sample", "truing.commands.ask:sample", "answers for a file of prompts"),
     "score": Verb("truing.commands.ask:Score", "truing.commands.ask:score", "preference scores for a data file"),

@@ -82,9 +82,10 @@ def test_too_few_prompts():
 def test_states_are_those_of_the_prompt_and_of_all_of_it():
     engine = open_engine("world:tiny", Machine(dtype="fp32", threads=1))
     prompts = [(Message("user", "what is the color of rosa ?"),), (Message("user", "hello ."),)]
-    both = prompt_states(engine, prompts)
-    assert [len(s) for s in both] == [len(engine.codec.prompt_ids(p)) for p in prompts]
-    (alone,) = prompt_states(engine, prompts[:1])
+    ids = [engine.codec.prompt_ids(p) for p in prompts]
+    both = prompt_states(engine, ids)
+    assert [len(s) for s in both] == [len(i) for i in ids]
+    (alone,) = prompt_states(engine, ids[:1])
     torch.testing.assert_close(alone, both[0], atol=1e-5, rtol=1e-5)
-    (other,) = prompt_states(engine, [(Message("user", "what is the color of emil ?"),)])
+    (other,) = prompt_states(engine, [engine.codec.prompt_ids((Message("user", "what is the color of emil ?"),))])
     assert not torch.allclose(other[-1], alone[-1], atol=1e-3), "the last state has read all of the prompt"

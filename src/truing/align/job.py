@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from truing.batch import Group
 from truing.config import dump, recipe_hash
-from truing.data import Dataset, Order, read
+from truing.data import Dataset, Draws, Order, read
 from truing.engine.local import LocalEngine
 from truing.engine.open import Place, model_fingerprint, open_local, place
 from truing.records import Example, UserError, fingerprint
@@ -61,9 +61,14 @@ class Job:
     """A recipe being carried out: its data, its run folder, its engine."""
 
     def __init__(
-        self, verb: str, settings: Recipe, examples: Sequence[Example] | None = None, models: Sequence[str] = ()
+        self,
+        verb: str,
+        settings: Recipe,
+        examples: Sequence[Example] | None = None,
+        models: Sequence[str] = (),
+        known: Mapping[str, Any] | None = None,
     ) -> None:
-        """`models`: further models on which the result depends (a teacher, a judge)."""
+        """`models`: further models on which the result depends (a teacher); `known`: other such fingerprints."""
         self.verb, self.settings = verb, settings
         check_probes(settings.watch)
         self.sets: list[Sequence[Example]] = [examples] if examples is not None else [*read_sets(settings.data)]
@@ -71,6 +76,7 @@ class Job:
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
             **{name: model_fingerprint(ModelSpec.parse(name)) for name in models},
             "data": [s.fingerprint if isinstance(s, Dataset) else _content(s) for s in self.sets],
+            **(known or {}),
         }
         identity = recipe_hash(settings, prints)
         self.prints = prints
@@ -167,12 +173,15 @@ class Job:
         optim = self.settings.optim
         return optim.steps or math.ceil((self.rows(pools) or 0) / optim.batch)
 
-    def steps(self, engine: LocalEngine, pools: Sequence[Sequence[Group]]) -> Iterator[tuple[int, list[Group]]]:
+    def steps(
+        self, engine: LocalEngine, pools: Sequence[Sequence[Group]], order: Order | Draws | None = None
+    ) -> Iterator[tuple[int, list[Group]]]:
         """(step, its groups): continues where the run stopped. The last step of the last epoch may be smaller."""
         optim, run = self.settings.optim, self.run
         rows, total = self.rows(pools), self.total(pools)
         engine.prepare(optim, total)
-        order = run.keep("order", Order([len(p) for p in pools], self.settings.data.weights, self.settings.run.seed))
+        order = order or Order([len(p) for p in pools], self.settings.data.weights, self.settings.run.seed)
+        run.keep("order", order)
         run.attach("engine", engine)
         for step in run.steps(total):
             size = optim.batch if rows is None else min(optim.batch, rows - (step - 1) * optim.batch)
@@ -189,9 +198,9 @@ class Job:
         prompts = [example.prompt for examples in self.sets for example in examples]
         return Watcher(settings.watch, engine, reference, prompts, settings.run.seed)
 
-    def expect_start(self, step: int, what: str, value: Any, expected: float) -> None:
+    def expect_start(self, step: int, what: str, value: Any, expected: float, exact: float = 1e-4) -> None:
         """A run that begins with the wrong number is wrong from the beginning: wrong reference, label or mask."""
-        tolerance = 1e-4 if self.place.dtype == "fp32" else 2e-2
+        tolerance = exact if self.place.dtype == "fp32" else 2e-2
         if step == 1 and abs(float(value) - expected) > tolerance:
             raise UserError(
                 f"{what} starts at {float(value):.6f} and must start at {expected:.6f} (±{tolerance}): the model does "

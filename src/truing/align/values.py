@@ -4,8 +4,8 @@
 
 (Baheti et al., arXiv 2305.14718.) The pool is attention with one learnt query per head over the states of the prompt,
 or their mean before a hidden layer. Where rewards have no bounds there is no σ. The head is fitted to prompts that
-nothing else is learnt from; a fifth of them says after which epoch it was best, and another fifth how good that is, beside
-a constant.
+nothing else is learnt from; a fifth of them says after which epoch it was best, and another fifth how good that is,
+beside a constant.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from truing.batch import Group
 from truing.engine.local import LocalEngine
-from truing.records import Prompt, UserError
+from truing.records import UserError
 
 DROPOUT, PART = 0.1, 0.2  # a part of the prompts chooses the epoch, another one tests
 BATCH = 64  # prompts
@@ -35,6 +35,8 @@ class Value:
     """answers of the reference to each prompt, whose mean reward is learnt"""
     greedy: bool = False
     """its one likeliest answer instead: the value of that, which is higher than the mean"""
+    max_tokens: int = 128
+    """longest of these answers"""
     prompts: float = 0.1
     """share of the conversations that is set apart for this"""
     epochs: int = 40
@@ -112,12 +114,11 @@ class Fitted:
         return torch.cat(found).double().numpy() if found else np.zeros(0)
 
 
-def prompt_states(engine: LocalEngine, prompts: Sequence[Prompt]) -> list[Tensor]:
-    """[n, d] the last hidden states of each prompt's tokens, on the CPU. A prompt is read as an answer to nothing, with
-    one more token behind it, because states are those before a token."""
+def prompt_states(engine: LocalEngine, prompts: Sequence[list[int]]) -> list[Tensor]:
+    """[n, d] the last hidden states of the tokens of each prompt, on the CPU. A prompt is read as an answer to nothing,
+    with one more token behind it, because states are those before a token."""
     groups = []
-    for number, prompt in enumerate(prompts):
-        ids = engine.codec.prompt_ids(prompt)
+    for number, ids in enumerate(prompts):
         groups.append(Group(ids[:1], [[*ids[1:], ids[-1]]], [[True] * len(ids)], id=str(number)))
     return [answers[0].float().cpu() for answers in engine.signals(groups, ["hidden"])["hidden"]]
 

@@ -4,7 +4,7 @@ from truing.data.cache import Cache
 from truing.data.describe import describe
 from truing.data.files import check_target
 from truing.data.formats import FORMATS
-from truing.data.order import Order
+from truing.data.order import Draws, Order
 from truing.data.read import Counts, Dataset, read
 from truing.data.split import split
 from truing.data.views import comparisons, demonstrations, labelled
@@ -15,6 +15,7 @@ __all__ = [
     "Cache",
     "Counts",
     "Dataset",
+    "Draws",
     "Order",
     "check_target",
     "comparisons",

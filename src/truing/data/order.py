@@ -66,3 +66,41 @@ class Order:
             shuffled = np.random.default_rng([self.seed, pool, epoch]).permutation(self._pools[pool])
             self._shuffled[pool] = epoch, shuffled
         return self._shuffled[pool][1]
+
+
+class Draws:
+    """An endless order in which a row comes as often as its weight says, with replacement: the k-th draw depends on the
+    seed and on k alone."""
+
+    BLOCK = 4096
+
+    def __init__(self, weights: Sequence[Sequence[float]], seed: int = 0) -> None:
+        flat = np.concatenate([np.asarray(w, dtype=np.float64) for w in weights])
+        if not flat.size or not np.isfinite(flat).all() or flat.min() < 0 or flat.sum() <= 0:
+            raise UserError("rows can be drawn by weights that are finite, at least 0, and not all 0.")
+        self.sizes, self.seed = [len(w) for w in weights], seed
+        self._starts = np.cumsum([0, *self.sizes])
+        self._ends = np.cumsum(flat / flat.sum())
+        self._drawn = 0
+        self._block: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
+
+    def next(self, k: int) -> list[tuple[int, int]]:
+        return [self._draw() for _ in range(k)]
+
+    def state(self) -> dict[str, Any]:
+        return {"seed": self.seed, "sizes": self.sizes, "drawn": self._drawn}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if (state["seed"], state["sizes"]) != (self.seed, self.sizes):
+            raise UserError("the order cannot continue: give it the data and the settings with which it began.")
+        self._drawn = state["drawn"]
+
+    def _draw(self) -> tuple[int, int]:
+        number, place = divmod(self._drawn, self.BLOCK)
+        if self._block[0] != number:
+            points = np.random.default_rng([self.seed, number]).random(self.BLOCK)
+            self._block = number, np.searchsorted(self._ends, points, side="right").clip(max=len(self._ends) - 1)
+        self._drawn += 1
+        row = int(self._block[1][place])
+        dataset = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return dataset, row - int(self._starts[dataset])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from truing.records import Example
+from truing.records import Example, Judgement
 
 
 def demonstrations(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
@@ -53,4 +53,29 @@ def labelled(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
             dropped["not_labelled"] += 1
         else:
             kept.append(example)
+    return kept, dropped
+
+
+def apart(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+    """Each answer on its own, the worse ones too."""
+    kept = [replace(e, answers=(answer,), judgements=()) for e in examples for answer in e.answers]
+    return kept, Counter()
+
+
+def called(examples: Iterable[Example]) -> tuple[list[Example], Counter[str]]:
+    """Each answer on its own, called good or bad: as it was labelled, or as the best and the worst of a comparison are.
+    Answers in between are dropped."""
+    kept, dropped = [], Counter[str]()
+    for example in examples:
+        labels = next((j.value for j in example.judgements if j.kind == "label"), None)
+        ranks = example.ranks()
+        if labels is None and (ranks is None or len(set(ranks)) < 2):
+            dropped["not_labelled"] += 1
+            continue
+        sides = labels or [{min(ranks or ()): True, max(ranks or ()): False}.get(rank) for rank in ranks or ()]
+        for answer, good in zip(example.answers, sides):
+            if good is None:
+                dropped["in_between"] += 1
+            else:
+                kept.append(replace(example, answers=(answer,), judgements=(Judgement("label", (bool(good),)),)))
     return kept, dropped

@@ -99,8 +99,8 @@ def _truncate(log_ratio: Tensor, eps: float | None) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class Weighting:
     """A method as a row of data. `reads` are the numbers its two factors take; `draw` is how a procedure should pick
-    training answers: all alike, only those with positive credit, or with probability proportional to it (which makes
-    the credit count twice)."""
+    training answers: all alike, only those with positive credit, or with probability proportional to it. That makes the
+    credit count twice, unless the data carry `undrawn` [A], the factor that takes the draw out again."""
 
     credit: Callable[[Batch, WeightedSettings], Tensor]
     importance: Callable[[Tensor, Batch, WeightedSettings], Tensor] = equal
@@ -131,7 +131,7 @@ def weighted(method: str, settings: WeightedSettings = PAPER, row: Weighting | N
 
     def function(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
         logps = signals["logps"]
-        credit = row.credit(batch, settings)
+        credit = row.credit(batch, settings) * batch.per_answer.get("undrawn", 1.0)
         importance = row.importance(logps.detach(), batch, settings)
         metrics = {"nll": tally(-logps), "credit": tally(credit)} | _importance_metrics(row, importance, settings.eps)
         if "ref_logps" in batch.per_token:

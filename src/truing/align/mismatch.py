@@ -1,0 +1,49 @@
+"""KTO's reference point: how far the policy has gone from the reference on answers to other prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from truing.batch import Group
+from truing.data import Cache
+from truing.engine.local import LocalEngine
+
+
+class Mismatch:
+    """Each prompt with the answers of the one behind it. The pairing is fixed, so the reference's numbers are constants
+    of the data; the policy's are asked at every step, of the whole batch, before any of it is learnt."""
+
+    def __init__(self, engine: LocalEngine, groups: Sequence[Group], folder: Path) -> None:
+        self.engine = engine
+        others = [*groups[1:], *groups[:1]]
+        mixed = [
+            replace(
+                g, answers=o.answers, trained=o.trained, rank=None, per_answer={}, per_token={}, id=f"{g.id}+{o.id}"
+            )
+            for g, o in zip(groups, others)
+        ]
+        self.of = {g.id: m for g, m in zip(groups, mixed)}
+        cache = Cache(folder, {"model": engine.fingerprint, "codec": engine.codec.hash, "what": "mismatched"})
+
+        def ask(positions: list[int]) -> list[dict]:
+            return [{"sums": s.numpy()} for s in self._sums([mixed[p] for p in positions])]
+
+        self.reference = {m.id: float(f["sums"].sum()) for m, f in zip(mixed, cache.fetch([m.id for m in mixed], ask))}
+
+    def measure(self, batch: Sequence[Group]) -> float:
+        """max(0, mean of ln π − ln π_ref), written beside every answer of the batch."""
+        mixed = [self.of[g.id] for g in batch]
+        gone = [float(s.sum()) - self.reference[m.id] for s, m in zip(self._sums(mixed), mixed)]
+        answers = sum(len(m.answers) for m in mixed)
+        point = max(0.0, sum(gone) / answers)
+        for group in batch:
+            group.per_answer["reference_point"] = [point] * len(group.answers)
+        return point
+
+    def _sums(self, groups: Sequence[Group]) -> list[torch.Tensor]:
+        """[answers] ln π of each, for each group."""
+        return [torch.stack([t.sum() for t in row]) for row in self.engine.signals(groups, ["logps"])["logps"]]

@@ -1,0 +1,183 @@
+"""Every offline method on a model of the world: it runs, it resumes, its caches are found, its numbers are its own."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+import truing
+from truing.align.credit import FILE, drawn, left_over
+from truing.align.offline import METHODS
+from truing.batch import Group
+from truing.data import Draws
+from truing.records import Answer, Example, Judgement, UserError
+from truing.run import set_output
+from truing.world.corpora import CORPORA
+from truing.world.sessions import helpful
+from truing.world.town import town
+
+MACHINE = {"dtype": "fp32", "threads": 1}
+GOLD = ("world:gold",)
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    before = set_output("quiet")
+    yield
+    set_output(before)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return helpful(town(0), 60, 3)
+
+
+def trained(pairs, folder, method, **more):
+    how = {"lr": 1e-4, "batch": 8} | more.pop("optim", {})
+    value = {"prompts": 0.3, "epochs": 5, "samples": 2, "max_tokens": 32}
+    run = {"folder": str(folder), "save_every": 0} | more.pop("run", {})
+    settings = {"optim": how, "value": value, "machine": MACHINE, "run": run, "rewards": GOLD} | more
+    return truing.offline("world:tiny", pairs, method=method, **settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_moves_the_policy(method, pairs, tmp_path):
+    run = trained(pairs, tmp_path, method, cache=str(tmp_path / "cache"))
+    losses = [value for _, value in run.view().series("loss")]
+    assert losses and np.isfinite(losses).all()
+    assert all(norm > 0 for _, norm in run.view().series("grad_norm"))
+    assert (run.folder / "model" / "model.safetensors").exists()
+    reads = METHODS[method].worth == "advantage"
+    assert (run.folder / FILE).exists() == reads
+    if method in ("r_lol", "a_lol", "a_lol_seq"):
+        assert run.view().series("importance/mean")[0][1] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_runs_share_what_is_constant(pairs, tmp_path, monkeypatch):
+    first = trained(pairs, tmp_path, "a_lol", cache=str(tmp_path / "cache"))
+    from truing.align import credit
+
+    monkeypatch.setattr(credit, "fit", lambda *_: pytest.fail("the value is learnt twice"))
+    second = trained(pairs, tmp_path, "a_lol_seq", cache=str(tmp_path / "cache"))
+    mine, theirs = (json.loads((run.folder / FILE).read_text()) for run in (first, second))
+    assert mine == theirs
+
+
+def test_what_is_left_over_is_what_the_file_says(pairs, tmp_path):
+    run = trained(pairs, tmp_path, "a_lol_ref_free", optim={"epochs": 2.0}, answers="all")
+    found = json.loads((run.folder / FILE).read_text())
+    kept = round(found["kept"] * found["answers"])
+    assert 0 < kept < found["answers"] < 120
+    assert sum(rows for _, rows in run.view().series("rows")) == 2 * kept
+    assert sum(found["histogram"]["counts"]) == found["answers"]
+    best, worst = (found[side][0]["R"] - found[side][0]["V"] for side in ("best", "worst"))
+    assert best > 0 > worst and found["best"][0]["answer"]
+
+
+def group(name, reward, baseline):
+    return Group([1], [[2]], [[True]], per_answer={"reward": [reward], "baseline": [baseline]}, id=name)
+
+
+def test_only_what_is_worth_more_than_nothing_is_left():
+    pools = [[group("a", 0.9, 0.4), group("b", 0.6, 0.7), group("c", 0.3, 0.25), group("d", 0.5, 0.5)]]
+    credited = left_over(pools, "advantage")
+    assert [g.id for g in credited.pools[0]] == ["a", "c"] and credited.worth[0] == pytest.approx([0.5, 0.05])
+    assert (credited.kept, credited.of) == (2, 4)
+    with pytest.raises(UserError, match="nothing is left to learn from: none of 1 answers has advantage above 0"):
+        left_over([[group("b", 0.6, 0.7)]], "advantage")
+    with pytest.raises(UserError, match=r"the lowest is -0\.2"):
+        left_over([[group("a", 0.6, 0.0), group("b", -0.2, 0.0)]], "reward")
+
+
+def test_G7_priority_draws_what_it_says_and_corrected_takes_it_out_again():
+    """p ∝ A⁺ = [.909091, .090909]; E_p[A⁺·nll] is 0.819545, and with the correction the uniform mean over all three."""
+    rows = [group("a", 0.9, 0.4), group("b", 0.6, 0.7), group("c", 0.3, 0.25)]
+    nll = {"a": 1.75, "b": 3.0, "c": 5.3}
+    credited = left_over([rows], "advantage")
+    order = drawn(credited, "priority", None, 0)
+    names = [credited.pools[0][row].id for _, row in order.next(40_000)]
+    assert names.count("a") / 40_000 == pytest.approx(0.909091, abs=0.005)
+    worth = dict(zip("ac", credited.worth[0]))
+    assert np.mean([worth[n] * nll[n] for n in names]) == pytest.approx(0.819545, abs=0.005)
+    drawn(credited, "corrected", None, 0)
+    undrawn = {g.id: g.per_answer["undrawn"][0] for g in credited.pools[0]}
+    mean = np.mean([worth[n] * undrawn[n] * nll[n] for n in names])
+    assert mean == pytest.approx(np.mean([worth[n] * nll[n] for n in "ac"]), abs=0.005)
+    assert mean * 2 / 3 == pytest.approx(0.38, abs=0.005)  # over all three, one of which is worth nothing
+
+
+def test_draws_follow_their_weights_and_go_on_where_they_stopped():
+    weights = [[1.0, 0.0, 3.0], [4.0]]
+    order = Draws(weights, 5)
+    seen = order.next(20_000)
+    counts = [seen.count(place) for place in ((0, 0), (0, 1), (0, 2), (1, 0))]
+    assert counts[1] == 0
+    expected = np.array([1, 3, 4]) * 20_000 / 8
+    found = np.array(counts)[[0, 2, 3]]
+    assert ((found - expected) ** 2 / expected).sum() < 13.8  # χ² with two degrees of freedom, p = 0.001
+    again = Draws(weights, 5)
+    again.load_state(Draws(weights, 5).state() | {"drawn": 19_990})
+    assert again.next(10) == seen[-10:]
+    for bad in ([[]], [[0.0]], [[1.0, -1.0]], [[float("nan")]]):
+        with pytest.raises(UserError):
+            Draws(bad)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"method": "a_lol", "rewards": ()}, "rewards: an answer has none"),
+        ({"method": "wbc", "rewards": ("lexical:length*-1",)}, "the lowest is -"),
+        ({"method": "a_lol", "rewards": ("lexical:length*-0.0",)}, "nothing is left to learn from"),
+        ({"method": "wbc", "rewards": ("world:gold*x",)}, "is no number"),
+        ({"method": "wbc", "rewards": ("world:gold.kind",)}, "world:gold has no 'kind'"),
+        ({"method": "wbc", "rewards": ("lexical:rhyme",)}, "there is no lexical:rhyme"),
+        ({"method": "wbc", "rewards": ("world:tiny",)}, "is no preference model"),
+        ({"method": "a_lol", "sampler": "priority"}, "needs --as_published"),
+        ({"method": "a_lol", "eps": 0.0}, "none switches truncation off"),
+    ],
+)
+def test_one_sentence_for_each_mistake(more, said, pairs, tmp_path):
+    with pytest.raises(UserError, match=said):
+        trained(pairs, tmp_path, **more)
+
+
+def test_dpo_needs_two_answers(tmp_path):
+    single = [Example(e.prompt, e.answers[:1]) for e in CORPORA["demonstrations"](town(0), 10, 0)]
+    with pytest.raises(UserError, match="there are no comparisons in it"):
+        trained(single, tmp_path, "dpo")
+
+
+def test_as_published_draws_by_worth_and_weights_by_it_again(pairs, tmp_path):
+    run = partial(trained, pairs, tmp_path, "wbc", cache=str(tmp_path / "cache"), optim={"steps": 6})
+    plain, published = run(), run(as_published=True)
+    said = [event for event in published.view().events if event["event"] == "as published"]
+    assert said and not [e for e in plain.view().events if e["event"] == "as published"]
+    credit = [np.mean([v for _, v in r.view().series("credit")]) for r in (plain, published)]
+    assert credit[0] == pytest.approx(np.mean([v for _, v in plain.view().series("credit")]))
+    assert np.std([v for _, v in plain.view().series("credit")]) < 1e-6  # corrected: each draw counts alike
+
+
+def test_all_answers_learn_from_the_worse_ones_too(pairs, tmp_path):
+    run = trained(pairs, tmp_path, "wbc", answers="all", sampler="uniform")
+    assert sum(rows for _, rows in run.view().series("rows")) == 120
+
+
+def test_the_scores_of_the_data_are_rewards_too(tmp_path):
+    rated = [Example(e.prompt, e.answers, (Judgement("scores", (0.0, 3.0)),)) for e in helpful(town(0), 20, 0)]
+    run = trained(rated, tmp_path, "wbc", rewards=(), answers="all")
+    assert sum(rows for _, rows in run.view().series("rows")) == 20
+    assert {value for _, value in run.view().series("credit")} == {3.0}
+
+
+def test_kto_learns_from_labels(tmp_path):
+    labelled = [
+        Example(e.prompt, (Answer(a.text),), (Judgement("label", (good,)),))
+        for e in helpful(town(0), 30, 1)
+        for good, a in zip((True, False), e.answers if e.ranks() == [0, 1] else e.answers[::-1])
+    ]
+    run = trained(labelled, tmp_path, "kto", rewards=(), optim={"lr": 1e-3, "epochs": 3.0})
+    good, bad = (run.view().series(f"rewards/{name}") for name in ("good", "bad"))
+    assert run.view().series("reference_point")[0][1] == 0.0
+    assert good[-1][1] > bad[-1][1]
