@@ -88,6 +88,7 @@ def everything(groups: Sequence[Sequence[int]], rank: Sequence[int], seed: int =
             "reward": normal(answers).abs(),
             "baseline": normal(answers) * 0.3,
             "label": (normal(answers) > 0).to(F64),
+            "reference_point": torch.full((answers,), 0.2, dtype=F64),
         },
         per_group={"margin": normal(len(groups)).abs()},
     )

@@ -19,6 +19,8 @@ class Mismatch:
 
     def __init__(self, engine: LocalEngine, groups: Sequence[Group], folder: Path) -> None:
         self.engine = engine
+        for group in groups:
+            group.per_answer["label"] = [float(rank == 0) for rank in group.rank or ()]  # good ones rank first
         others = [*groups[1:], *groups[:1]]
         mixed = [
             replace(

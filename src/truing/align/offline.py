@@ -24,8 +24,7 @@ from truing.batch import Group, Objective
 from truing.data import Cache, Draws, Order, comparisons, demonstrations
 from truing.data.views import apart, called
 from truing.engine.local import LocalEngine, attach
-from truing.objectives import dpo, pro, weighted
-from truing.objectives.unpaired import kto
+from truing.objectives import dpo, kto, pro, weighted
 from truing.objectives.weighted import METHODS as WEIGHTED
 from truing.objectives.weighted import LengthNorm, WeightedSettings
 from truing.records import Example

@@ -218,9 +218,6 @@ def _carry_numbers(example: Example, group: Group) -> None:
         if all(value is not None for value in values):
             group.per_answer["reward"] = [float(value) for value in values]
             break
-    labels = next((j.value for j in example.judgements if j.kind == "label"), ())
-    if len(labels) == len(rewards) and None not in labels:
-        group.per_answer["good"] = [float(good) for good in labels]
     if example.meta.get("margin") is not None:
         group.per_group["margin"] = float(example.meta["margin"])
     if all(answer.ids is not None and answer.logps is not None for answer in example.answers):

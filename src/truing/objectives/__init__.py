@@ -6,6 +6,7 @@ from truing.objectives.listwise import plackett_luce, pro
 from truing.objectives.pairwise import dpo
 from truing.objectives.policy import clipped_policy, clipped_value, entropy, kl_estimate, kl_penalty
 from truing.objectives.preference import BINARY, ranked
+from truing.objectives.unpaired import kto
 from truing.objectives.weighted import METHODS, NLL, WeightedSettings, Weighting, surrogate, weighted
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "gae",
     "kl_estimate",
     "kl_penalty",
+    "kto",
     "plackett_luce",
     "pro",
     "ranked",

@@ -20,13 +20,13 @@ def kto(beta: float = 0.1, good_weight: float = 1.0, bad_weight: float = 1.0) ->
 
     def function(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
         gone = batch.per_answer_sum(signals["logps"] - batch.per_token["ref_logps"])
-        good = batch.per_answer["good"] > 0
-        sign = torch.where(good, 1.0, -1.0)
-        weight = torch.where(good, good_weight, bad_weight)
+        good = batch.per_answer["label"] > 0
+        side = good.to(gone.dtype)
+        sign, weight = 2 * side - 1, side * good_weight + (1 - side) * bad_weight
         utility = torch.sigmoid(beta * sign * (gone - batch.per_answer["reference_point"]))
         metrics: Metrics = {"reference_point": tally(batch.per_answer["reference_point"])}
         metrics |= {f"rewards/{name}": tally(beta * gone[side]) for name, side in (("good", good), ("bad", ~good))}
         return weight * (1 - utility), metrics
 
-    reads = frozenset({"ref_logps", "good", "reference_point"})
+    reads = frozenset({"ref_logps", "label", "reference_point"})
     return Objective("kto", "answer", frozenset({"logps"}), function, reads)
