@@ -56,6 +56,9 @@ VERBS: dict[str, Verb] = {
     "eval arena": Verb(
         "truing.commands.contests:Arena", "truing.commands.contests:arena", "whose answers are preferred"
     ),
+    "eval versus": Verb(
+        "truing.commands.versus:Versus", "truing.commands.versus:compare", "one model against others, both orders"
+    ),
     "rubric": Verb("truing.commands.rubric:Show", "truing.commands.rubric:show", "what the evaluations' words mean"),
     "data inspect": Verb("truing.commands.inspect:Inspect", "truing.commands.inspect:inspect", "what is in data files"),
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),

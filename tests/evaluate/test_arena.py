@@ -86,7 +86,7 @@ def test_a_model_that_is_asked_reads_both_answers_behind_a_number(tmp_path):
     def reply(prompt, number, random):
         text = prompt[-1].text
         read.append(text)
-        return "B" if text.index("short") < text.index("a long answer") else "A"
+        return "B" if text.rindex("short") < text.rindex("a long answer") else "A"  # behind the pages on what counts
 
     with Rows(tmp_path) as rows:
         found = vote({k: SAID[k] for k in ("long", "short")}, ByAsking(Asked(Scripted("j", reply), BETTER)), rows)

@@ -80,7 +80,7 @@ class Arena(Test):
 
 def toxicity(settings: Toxicity) -> dict[str, Any]:
     """model → classifier → measure → interval, over the same prompts and as many samples."""
-    prompts = _prompts(settings)
+    prompts = prompts_of(settings)
     judges = [_classifier(name, settings) for name in settings.classifiers]
     found: dict[str, Any] = {}
     with Rows(settings.folder) as rows:
@@ -141,7 +141,7 @@ def tax(settings: Tax) -> dict[str, Any]:
 
 def arena(settings: Arena) -> dict[str, Any]:
     """model → Elo, above the first model."""
-    prompts, referee = _prompts(settings), _referee(settings)
+    prompts, referee = prompts_of(settings), _referee(settings)
     answered: dict[str, Sequence[Example]] = {}
     sizes: dict[str, int] = {}
     with Rows(settings.folder) as rows:
@@ -214,7 +214,7 @@ def _referee(settings: Arena) -> Referee:
     return ByValue(Scorer(engine))
 
 
-def _prompts(settings: Toxicity | Arena) -> list[Example]:
+def prompts_of(settings: Any) -> list[Example]:
     """Each prompt once."""
     found = items(settings.data, settings.count, settings.seed)
     return list({e.prompt: replace(e, answers=(), judgements=()) for e in found}.values())

@@ -108,17 +108,17 @@ def vote(answered: Mapping[str, Sequence[Example]], referee: Referee, rows: Rows
             pair = (one.answers[0], other.answers[0])
             asked.append((a, b, swapped, Example(one.prompt, pair[::-1] if swapped else pair)))
     draws = len(votes)
-    shares = _shares([example for *_, example in asked], referee, rows)
-    said = [share for share in shares if share is not None]
+    found = shares([example for *_, example in asked], referee, rows)
+    said = [share for share in found if share is not None]
     votes += [
         Vote(a, b, 1 - share if swapped else share, shown(example.prompt))
-        for (a, b, swapped, example), share in zip(asked, shares)
+        for (a, b, swapped, example), share in zip(asked, found)
         if share is not None
     ]
-    return Votes(votes, draws, len(shares) - len(said), float(np.mean(said)) if said else float("nan"))
+    return Votes(votes, draws, len(found) - len(said), float(np.mean(said)) if said else float("nan"))
 
 
-def _shares(pairs: Sequence[Example], referee: Referee, rows: Rows) -> list[float | None]:
+def shares(pairs: Sequence[Example], referee: Referee, rows: Rows) -> list[float | None]:
     """The first answer's share in each pair; what was voted on before is not voted on again."""
 
     def ask(asked: list[Example]) -> list[Mapping[str, Any]]:
