@@ -181,3 +181,26 @@ def test_kto_learns_from_labels(tmp_path):
     good, bad = (run.view().series(f"rewards/{name}") for name in ("good", "bad"))
     assert run.view().series("reference_point")[0][1] == 0.0
     assert good[-1][1] > bad[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("method", "training", "reference"),
+    [
+        ("nll", 3, 0),
+        ("wbc", 3, 0),
+        ("r_lol", 3, 1),
+        ("a_lol", 3, 1),
+        ("a_lol_ref_free", 3, 0),
+        ("dpo", 6, 2),
+        ("kto", 4, 2),
+    ],
+)
+def test_the_ledger_counts_what_the_method_costs(method, training, reference, pairs, tmp_path):
+    """In forward passes of one answer, for each row that is learnt from."""
+    run = trained(pairs, tmp_path, method)
+    (told,) = [event["phases"] for event in run.view().events if event["event"] == "ledger"]
+    rows = sum(rows for _, rows in run.view().series("rows"))
+    assert told["training"]["F"] == training * rows and told["training"]["seconds"] > 0
+    assert told["reference"]["F"] == reference * rows
+    sampled = told["rewards and values"].get("sampled", 0)
+    assert (sampled > 0) == (METHODS[method].worth == "advantage")

@@ -17,6 +17,7 @@ import torch
 from truing.align.credit import Credit, Credited, Sampler, drawn, left_over, write_advantages
 from truing.align.estimate import cost
 from truing.align.job import Job, View
+from truing.align.ledger import Ledger
 from truing.align.mismatch import Mismatch
 from truing.align.rewards import Part, Rewards
 from truing.align.values import Value
@@ -127,22 +128,29 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
         if run.finished:
             return run
         engine, cache = job.engine(), Path(how.cache or run.folder / "cache")
+        ledger = Ledger(engine)
         credit = Credit(engine, Rewards(judges, cache) if judges else None, how.value, cache, how.run.seed)
-        credited, order = _credited(job, engine, credit, how, method)
+        with ledger.phase("rewards and values"):
+            credited, order = _credited(job, engine, credit, how, method)
         objective, groups = method.objective(how), [g for pool in credited.pools for g in pool]
-        if "ref_logps" in objective.reads:
-            cache_reference(engine, groups, cache)
-        mismatch = Mismatch(engine, groups, cache) if "reference_point" in objective.reads else None
+        with ledger.phase("reference"):
+            if "ref_logps" in objective.reads:
+                cache_reference(engine, groups, cache)
+            mismatch = Mismatch(engine, groups, cache) if "reference_point" in objective.reads else None
         watch = job.watcher(engine)
         for step, batch in job.steps(engine, credited.pools, order):
-            if mismatch:
-                mismatch.measure(batch)
-            metrics = engine.forward_backward(engine.work(batch, (objective, 1.0)))
+            with ledger.phase("training"):
+                if mismatch:
+                    mismatch.measure(batch)
+                metrics = engine.forward_backward(engine.work(batch, (objective, 1.0)))
             if method.start is not None:
                 job.expect_start(step, f"the loss of {how.method}", metrics["loss"], method.start)
             if "importance/mean" in metrics and "ref_logps" in objective.reads:
                 job.expect_start(step, "the ratio of policy and reference", metrics["importance/mean"], 1.0, 1e-5)
-            run.log(step, metrics, engine.step(), watch(step, run), {"rows": len(batch)})
+            with ledger.phase("watching"):
+                seen = watch(step, run)
+            run.log(step, metrics, engine.step(), seen, {"rows": len(batch)})
+        ledger.close(run)
         job.export(engine)
     return run
 

@@ -40,6 +40,8 @@ class LocalEngine:
         self.name, self.fingerprint = name, fingerprint
         self.optimiser: Optimiser | None = None
         self._done: list[tuple[Batch, Tensor]] = []
+        self.passed = Counter[str]()
+        """what went through the model so far: answers and tokens, forward and backward; tokens that were sampled"""
         self._loss = torch.zeros((), device=model.device)
         self.fresh_head = self.compiled = False
         asks, self.cannot = {"sample", "score"}, dict[str, str]()
@@ -68,6 +70,7 @@ class LocalEngine:
                 decode=partial(self.codec.decode, raw=True),
                 on_progress=on_progress,
             )
+        self.passed["sampled"] += sum(len(one.ids) for samples in drawn for one in samples)
         return [
             Example(prompt, tuple(self._answer(prompt, one, sampling) for one in samples), source=self.name)
             for prompt, samples in zip(prompts, drawn)
@@ -124,6 +127,7 @@ class LocalEngine:
         with nullcontext() if adapter else self.model.without_adapter():
             for numbers, batch in batches(groups, self.layout, self.micro_tokens):
                 out = self.model(batch.to(self.model.device), needs, temperature)
+                self._count(batch, "forward")
                 for name in needs:
                     for number, part in zip(numbers, _by_group(name, out, batch)):
                         result[name][number] = part
@@ -145,6 +149,7 @@ class LocalEngine:
         for _, batch in batches(groups, self.layout, self.micro_tokens):
             batch = batch.to(self.model.device)
             losses, metrics = objective(self.model(batch, objective.needs), batch)
+            self._count(batch, "forward")
             _add(sums, {"loss": (losses.sum(), batch.count(objective.unit)), **metrics})
         return _means(sums)
 
@@ -186,6 +191,7 @@ class LocalEngine:
                 self._done.append((batch, losses.detach()))
                 _add(sums, metrics)
             loss.backward()
+            self._count(batch, "forward", "backward")
             total = total + loss.detach()
         self._loss = self._loss + total
         return {"loss": total} | _means(sums)
@@ -200,6 +206,11 @@ class LocalEngine:
         self._done.clear()
         self._loss.zero_()
         return {"grad_norm": norm} | self.optimiser.step(norm)
+
+    def _count(self, batch: Batch, *ways: str) -> None:
+        for way in ways:
+            self.passed[way] += batch.answers
+            self.passed[f"{way} tokens"] += batch.tokens.numel()
 
     def _blame(self, step: int) -> str:
         rows = [

@@ -1,0 +1,53 @@
+"""What a run spends on what: seconds, answers through the model forward and backward, tokens sampled.
+
+A forward pass of one answer behind its prompt is 1 F, the backward pass 2 F: imitation costs 3 F an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from truing.engine.local import LocalEngine
+from truing.run import Run
+
+BACKWARD = 2  # F
+
+
+class Ledger:
+    def __init__(self, engine: LocalEngine) -> None:
+        self.engine = engine
+        self.phases: dict[str, Counter[str]] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A phase inside another one is taken out of it."""
+        began, before = time.monotonic(), Counter(self.engine.passed)
+        inner = self._total()
+        try:
+            yield
+        finally:
+            spent = Counter(self.engine.passed)
+            spent.subtract(before)
+            spent["seconds"] = time.monotonic() - began  # type: ignore[assignment]
+            nested = self._total()
+            nested.subtract(inner)
+            spent.subtract(nested)
+            self.phases.setdefault(name, Counter()).update(spent)
+
+    def close(self, run: Run) -> None:
+        """Each process of a run that was resumed says what it spent itself."""
+        told = {
+            name: {key: round(value, 3) for key, value in spent.items() if value}
+            | {"F": spent["forward"] + BACKWARD * spent["backward"]}
+            for name, spent in self.phases.items()
+        }
+        run.event("ledger", phases=told)
+
+    def _total(self) -> Counter[str]:
+        found = Counter[str]()
+        for spent in self.phases.values():
+            found.update(spent)
+        return found
