@@ -35,6 +35,9 @@ VERBS: dict[str, Verb] = {
     "offline": Verb(
         "truing.align.offline:Offline", "truing.commands.offline:offline", "align on fixed data: dpo, a_lol, …"
     ),
+    "compare": Verb(
+        "truing.commands.compare:Compare", "truing.commands.compare:compare", "offline methods × seeds, one table"
+    ),
     "bestofn": Verb("truing.align.bestofn:BestOfN", "truing.align.bestofn:bestofn", "keep the best of n answers"),
     "sample": Verb("truing.commands.ask:Sample", "truing.commands.ask:sample", "answers for a file of prompts"),
     "score": Verb("truing.commands.ask:Score", "truing.commands.ask:score", "preference scores for a data file"),

@@ -32,7 +32,7 @@ from truing.run import Run, say
 from truing.run.checkpoint import disk_full_is_said
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 from truing.spec import ModelSpec
-from truing.watch import Watcher, check_probes
+from truing.watch import Rate, Watcher, check_probes
 
 View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
 Encoder = Callable[[Sequence[Example]], tuple[list[Group], Counter[str]]]
@@ -187,7 +187,7 @@ class Job:
             size = optim.batch if rows is None else min(optim.batch, rows - (step - 1) * optim.batch)
             yield step, [pools[pool][row] for pool, row in order.next(size)]
 
-    def watcher(self, engine: LocalEngine) -> Watcher:
+    def watcher(self, engine: LocalEngine, rate: Rate | None = None) -> Watcher:
         """Looks at the policy while it trains, beside the model it started from."""
         settings = self.settings
         reference = None
@@ -196,7 +196,7 @@ class Job:
                 settings.model, settings.machine, probed=self.place, max_tokens=settings.data.max_tokens
             )
         prompts = [example.prompt for examples in self.sets for example in examples]
-        return Watcher(settings.watch, engine, reference, prompts, settings.run.seed)
+        return Watcher(settings.watch, engine, reference, prompts, settings.run.seed, rate)
 
     def expect_start(self, step: int, what: str, value: Any, expected: float, exact: float = 1e-4) -> None:
         """A run that begins with the wrong number is wrong from the beginning: wrong reference, label or mask."""

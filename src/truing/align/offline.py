@@ -137,7 +137,7 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
             if "ref_logps" in objective.reads:
                 cache_reference(engine, groups, cache)
             mismatch = Mismatch(engine, groups, cache) if "reference_point" in objective.reads else None
-        watch = job.watcher(engine)
+        watch = job.watcher(engine, credit.rewards.means if credit.rewards else None)
         for step, batch in job.steps(engine, credited.pools, order):
             with ledger.phase("training"):
                 if mismatch:

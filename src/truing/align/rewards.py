@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
 from truing.data import Cache
 from truing.evaluate.judges import Judge
@@ -71,6 +72,15 @@ class Rewards:
         """[answers] the weighted sum."""
         return np.asarray(values @ np.array([part.weight for part in self.parts]))
 
+    def means(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Of the model's own answers, which are asked about once and not kept."""
+        texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in examples]
+        values = np.concatenate([np.array(_asked(p.judge, texts)) for p in self.parts], axis=1)
+        squashed = [expit(v) if p.squash else v for p, v in zip(self.parts, values.T)]
+        names = {f"reward/{p.judge.name}": float(v.mean()) for p, v in zip(self.parts, squashed)}
+        total = sum(p.weight * v.mean() for p, v in zip(self.parts, squashed))
+        return {"reward": float(total), **(names if len(names) > 1 else {})}
+
     def table(self, values: Sequence[np.ndarray]) -> list[Column]:
         every = np.concatenate(values)
         return [
@@ -88,7 +98,7 @@ class Rewards:
         found = cache.fetch([fingerprint([e.id, dict(e.meta)]) for e in examples], ask)
         values = [np.asarray(one["value"], dtype=np.float64) for one in found]
         if part.squash:
-            values = [1 / (1 + np.exp(-value)) for value in values]
+            values = [expit(value) for value in values]
         if part.bounds:
             for example, value in zip(examples, values):
                 for answer, v in zip(example.answers, value):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from random import Random
 
 from truing.data import read
 from truing.engine.local import LocalEngine
-from truing.records import Prompt, Sampling, UserError
+from truing.records import Example, Prompt, Sampling, UserError
 from truing.run import Run
 from truing.settings import Watch
 from truing.watch.probes import PROBES, Look
+
+Rate = Callable[[Sequence[Example]], Mapping[str, float]]
 
 
 def check_probes(settings: Watch) -> None:
@@ -26,7 +28,8 @@ def check_probes(settings: Watch) -> None:
 class Watcher:
     """Called once a step; looks every `settings.every` steps and returns metrics named watch/…
 
-    `reference` is the model the run started from; None means that it is the policy with its adapter off.
+    `reference` is the model the run started from; None means that it is the policy with its adapter off. `rate` says
+    what the answers are worth, where somebody knows.
     """
 
     def __init__(
@@ -36,8 +39,9 @@ class Watcher:
         reference: LocalEngine | None,
         prompts: Sequence[Prompt],
         seed: int,
+        rate: Rate | None = None,
     ) -> None:
-        self.settings, self.policy, self.reference, self.seed = settings, policy, reference, seed
+        self.settings, self.policy, self.reference, self.seed, self.rate = settings, policy, reference, seed, rate
         self.seconds = 0.0
         if not settings.every:
             return
@@ -50,8 +54,9 @@ class Watcher:
         if not self.settings.every or step % self.settings.every:
             return {}
         began = time.monotonic()
-        look, texts = self._look(step)
-        metrics: dict[str, float] = {}
+        drawn = self.policy.sample(self.prompts, Sampling(max_tokens=self.settings.max_tokens, seed=self.seed))
+        look, texts = self._look(drawn)
+        metrics = {f"watch/{name}": value for name, value in self.rate(drawn).items()} if self.rate else {}
         for name in self.settings.probes:
             metrics |= {f"watch/{key}": value for key, value in PROBES[name](look).items()}
         run.samples(step, texts)
@@ -59,8 +64,7 @@ class Watcher:
         run.event("watched", share=round(self.seconds / max(run.seconds, 1e-9), 3))
         return metrics
 
-    def _look(self, step: int) -> tuple[Look, list[dict[str, str]]]:
-        drawn = self.policy.sample(self.prompts, Sampling(max_tokens=self.settings.max_tokens, seed=self.seed))
+    def _look(self, drawn: Sequence[Example]) -> tuple[Look, list[dict[str, str]]]:
         groups, _ = self.policy.encode(drawn, on_drop="stop")
         said = self.policy.signals(groups, ["logps", "entropy"])
         if self.reference is None:

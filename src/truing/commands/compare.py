@@ -1,0 +1,175 @@
+"""`truing compare`: methods on the same data with the same budget, several seeds each, one table.
+
+A cell is one arm with one seed: a run of `truing offline`, and what its model then says to prompts that nothing was
+learnt from. Cells are rows of a file that only grows, so a comparison that was killed goes on, and one with another arm
+pays for that arm alone. Rewards, values and reference log-probabilities are shared by all cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from truing.align.offline import METHODS, Offline
+from truing.align.offline import offline as align
+from truing.align.rewards import Part, Rewards
+from truing.commands.compared import START, pictures, show_table
+from truing.commands.evaluate import items
+from truing.commands.offline import judges
+from truing.commands.pictures import page
+from truing.commands.tables import report
+from truing.config import load, recipe_hash
+from truing.data import read
+from truing.engine import open_engine
+from truing.evaluate.rows import Rows
+from truing.records import Example, Sampling, UserError, fingerprint
+from truing.run import read_run, say, set_output
+from truing.schema import Mistake, at_least, plain
+from truing.stats.text import distinct, unique_rate
+
+
+@dataclass(frozen=True)
+class Compare(Offline):
+    """Several methods, or one with several settings, on the same data: who is better, by how much, how surely?"""
+
+    arms: tuple[str, ...] = ("nll", "filtered_nll", "a_lol", "dpo")
+    """methods, each perhaps with settings of its own: a_lol:eps=0.2,sampler=filter"""
+    seeds: int = 5
+    test: tuple[str, ...] = ()
+    """who judges in the end; none takes the judges of --rewards"""
+    prompts: str = "world:evaluation"
+    """what is asked in the end: world:evaluation, a file or a hub name"""
+    count: int = 200
+    """of the world's prompts"""
+    sampling: Sampling = Sampling(max_tokens=48)  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "seeds", "count")
+        if not (self.test or self.rewards):
+            raise Mistake(("test",), "names no judge: who says in the end what answers are worth?")
+        if len(set(self.arms)) < len(self.arms) or not self.arms:
+            raise Mistake(("arms",), "names one arm twice, or none.")
+
+
+def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dict[str, Any]:
+    """Run what is missing, print the table, write the page."""
+    arms = {name: _arm(settings, name) for name in settings.arms}
+    folder = Path(settings.run.folder) / (settings.run.name or f"compare-{recipe_hash(settings)[:8]}")
+    asked = [replace(e, answers=(), judgements=()) for e in items(settings.prompts, settings.count, 0)]
+    learnt = examples if examples is not None else list(_read(settings))
+    rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
+    testing = judges(settings.test, settings.data, settings.machine, learnt) if settings.test else rewarding
+    with Rows(folder) as rows:
+        bench = Bench(folder, rows, learnt, rewarding, testing, asked, settings)
+        found = {START: [bench.judged(START, settings.model, 0)]}
+        for name, arm in arms.items():
+            found[name] = [bench.cell(name, arm, seed) for seed in range(settings.seeds)]
+    judge = ", ".join(settings.test or settings.rewards)
+    show_table(f"{settings.model}: {settings.seeds} seeds, {len(asked)} prompts, judged by {judge}", found)
+    page(folder / "compare.html", "Methods compared", settings.model, pictures(found))
+    report("compare", {name: [_brief(one) for one in each] for name, each in found.items()})
+    return found
+
+
+def _brief(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in one.items() if key != "values"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where cells are carried out."""
+
+    folder: Path
+    rows: Rows
+    learnt: Sequence[Example]
+    rewarding: Sequence[Part]
+    testing: Sequence[Part]
+    asked: Sequence[Example]
+    settings: Compare
+
+    def cell(self, name: str, arm: Offline, seed: int) -> dict[str, Any]:
+        """A run, and what its model is worth."""
+        run = replace(arm.run, folder=str(self.folder), name=f"{_slug(name)}-{seed}", seed=seed)
+        how = replace(arm, run=run, cache=arm.cache or str(self.folder / "cache"))
+        before = set_output("quiet")
+        try:
+            done = align(how, self.learnt, self.rewarding)
+        finally:
+            set_output(before)
+        view = read_run(done.folder)
+        ledger = [e["phases"] for e in view.events if e["event"] == "ledger"]
+        spent = {
+            "updates": len(view.series("rows")),
+            "F": sum(phase["F"] for told in ledger for phase in told.values()),
+            "seconds": sum(phase.get("seconds", 0) for told in ledger for phase in told.values()),
+        }
+        curves = {key: view.series(f"watch/{key}") for key in ("reward", "unique", "kl", "length")}
+        say(f"{name}, seed {seed}: {spent['updates']} updates, {spent['seconds']:.0f} s")
+        return self.judged(name, done.model, seed) | spent | {"curves": {k: v for k, v in curves.items() if v}}
+
+    def judged(self, name: str, model: str, seed: int) -> dict[str, Any]:
+        """What a model says to the prompts, judged; asked once."""
+        engine = open_engine(model, self.settings.machine)
+        how = [asdict(self.settings.sampling), [e.id for e in self.asked], [p.judge.fingerprint for p in self.testing]]
+        key = fingerprint(["compare", engine.fingerprint, how])
+
+        def ask(_: list[str]) -> list[Mapping[str, Any]]:
+            drawn = engine.sample([e.prompt for e in self.asked], self.settings.sampling)
+            texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in drawn]
+            rewards = Rewards(self.testing, self.folder / "cache")
+            parts = rewards.of(texts)
+            said = [e.answers[0].text for e in texts]
+            return [
+                {
+                    "model": model,
+                    "values": [float(rewards.total(v).mean()) for v in parts],
+                    "parts": {c.name: c.mean for c in rewards.table(parts)},
+                    "unique": unique_rate(said),
+                    "distinct_2": distinct(said, 2),
+                    "distinct_2_per_word": distinct(said, 2, per="word"),
+                    "length": float(np.mean([len(text.split()) for text in said])),
+                }
+            ]
+
+        (row,) = self.rows.fetch({key: key}, ask)
+        return {k: v for k, v in row.items() if k not in ("key", "model")} | {"arm": name, "seed": seed}
+
+
+def _arm(settings: Compare, text: str) -> Offline:
+    """METHOD or METHOD:key=value,…"""
+    method, _, rest = text.partition(":")
+    if method not in METHODS:
+        raise Mistake(("arms",), f"{text}: there is no method '{method}'; there are {', '.join(METHODS)}.")
+    own: dict[str, Any] = {"method": method}
+    for one in filter(None, rest.split(",")):
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise Mistake(("arms",), f"{text}: write settings as key=value.")
+        place = own
+        *above, last = key.split(".")
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = None if value == "none" else value
+    base = {f.name: getattr(settings, f.name) for f in fields(Offline)}
+    return load(Offline, plain(Offline(**base)), own)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._=+-" else "-" for c in name)
+
+
+def _read(settings: Compare) -> Sequence[Example]:
+    data = settings.data
+    if not isinstance(data.path, str):
+        raise UserError("data.path: a comparison learns from one file.")
+    format = None if data.format == "auto" else data.format
+    return read(data.path, format=format, on_defect=data.on_defect, limit=data.limit)
+
+
+def estimate(settings: Compare) -> str:
+    return f"{len(settings.arms)} arms × {settings.seeds} seeds; see truing offline --dry-run for one of them"

@@ -1,0 +1,80 @@
+"""What a comparison of methods found: the table, and the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from truing.commands.tables import cell, show
+from truing.stats.intervals import Interval, mean_bootstrap, mean_t
+
+START = "start"
+COLLAPSED = 0.5  # of the start's share of different answers
+CURVES = {"reward": "reward", "unique": "share of different answers", "kl": "divergence", "length": "tokens"}
+Found = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def ahead(found: Found, arm: str, other: str) -> Interval:
+    """Prompt by prompt, means over seeds: what is drawn again are prompts, and seeds within each draw are averaged."""
+    mine, theirs = (np.mean([one["values"] for one in found[name]], axis=0) for name in (arm, other))
+    return mean_bootstrap(mine - theirs)
+
+
+def stability(each: Sequence[Mapping[str, Any]], start: Mapping[str, Any]) -> dict[str, float]:
+    """sd over seeds; best look − last look; share of seeds that say much less that is different."""
+    means = [float(np.mean(one["values"])) for one in each]
+    drops = [max(v for _, v in c) - c[-1][1] for one in each if (c := one.get("curves", {}).get("reward"))]
+    return {
+        "sd": float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
+        "drop": float(np.mean(drops)) if drops else float("nan"),
+        "collapsed": float(np.mean([one["unique"] < COLLAPSED * start["unique"] for one in each])),
+    }
+
+
+def show_table(title: str, found: Found) -> None:
+    """One line for each arm; differences from the start and from the first arm."""
+    start, first = found[START][0], list(found)[1]
+    rows = {}
+    for name, each in found.items():
+        steady = stability(each, start)
+        rows[name] = [
+            cell(mean_t([float(np.mean(one["values"])) for one in each])),
+            *(cell(ahead(found, name, other)) if name not in (START, other) else "–" for other in (START, first)),
+            *(f"{steady[key]:.3f}" if np.isfinite(steady[key]) else "–" for key in ("sd", "drop")),
+            f"{steady['collapsed']:.0%}",
+            *(f"{np.mean([one[key] for one in each]):.3g}" for key in ("unique", "length")),
+            *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "F")),
+        ]
+    columns = ["reward", f"above {START}", f"above {first}", "sd over seeds", "best − last", "collapsed", "unique"]
+    note = "intervals over seeds, and over prompts for differences; F: forward passes of one answer, backward is two"
+    show(title, [*columns, "words", "updates", "F"], rows, note)
+
+
+def pictures(found: Found) -> list[dict[str, Any]]:
+    """Curves with bands over seeds, and reward beside how much is said that is different."""
+    shown = []
+    for key, y in CURVES.items():
+        curves = [{"label": name, "points": points} for name, each in found.items() if (points := _curve(each, key))]
+        shown.append({"title": y.capitalize(), "x": "updates", "y": y, "curves": curves})
+    ends = [{"label": name, "points": [_end(each)]} for name, each in found.items()]
+    shown.append({"title": "Reward and variety", "x": CURVES["unique"], "y": "reward", "curves": ends})
+    return [picture for picture in shown if picture["curves"]]
+
+
+def _curve(each: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, ...]]:
+    """Means over seeds, at the steps that all of them have."""
+    runs = [dict(one["curves"][key]) for one in each if one.get("curves", {}).get(key)]
+    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    return [(step, *_band(mean_t([run[step] for run in runs]))) for step in steps]
+
+
+def _end(each: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    values = mean_t([float(np.mean(one["values"])) for one in each])
+    return (float(np.mean([one["unique"] for one in each])), *_band(values))
+
+
+def _band(value: Interval) -> tuple[float, float, float]:
+    lone = bool(np.isinf(value.low))
+    return value.estimate, value.estimate if lone else value.low, value.estimate if lone else value.high
