@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from truing.claims.base import Card, Claim, Found, Profile, card
-from truing.claims.show import as_row, brief
+from truing.claims.show import as_markdown, as_row, brief
 from truing.claims.work import carried_out
 from truing.evaluate.rows import Rows
 from truing.pages.claims import claims_page
@@ -109,5 +109,7 @@ def _show(paper: str, cards: Sequence[Card]) -> None:
 def _write(folder: Path, paper: str, profile: Profile, rows: Rows) -> None:
     """Also the cards of claims that were not asked for this time, where all their cells are there."""
     known = [claim for claim in claims_of(paper) if all(cell.key in rows for cell in claim.chosen(profile))]
-    content = {"paper": paper, "profile": profile, "cards": [as_row(_card(claim, profile, rows)) for claim in known]}
+    cards = [_card(claim, profile, rows) for claim in known]
+    write_text(folder / f"{paper}-{profile}.md", as_markdown(cards))
+    content = {"paper": paper, "profile": profile, "cards": [as_row(one) for one in cards]}
     write_text(folder / f"{paper}-{profile}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +22,19 @@ def value_in_words(number: Number) -> str:
         v = number.value
         return f"{v.estimate:.3g} " + ("(one run)" if math.isinf(v.low) else f"[{v.low:.3g}, {v.high:.3g}]")
     return f"{number.value:.3g}"
+
+
+def as_markdown(cards: Sequence[Card]) -> str:
+    """A table to keep: what was found, the effects and their controls."""
+    lines = ["| | claim | verdict | what was found | cells |", "|---|---|---|---|---|"]
+    for card in cards:
+        verdict = card.verdict + (f", towards {card.leaning}" if card.leaning else "")
+        said = "<br>".join(
+            [card.why, *(f"{n.label}: {value_in_words(n)}" for n in card.numbers if n.role != "context")]
+        )
+        cells = f"{card.cells} of {len(card.claim.cells)}"
+        lines.append(f"| {card.claim.id} | {card.claim.title} | {verdict} | {said} | {cells} |")
+    return "\n".join(lines) + "\n"
 
 
 def as_row(card: Card) -> dict[str, Any]:
