@@ -35,6 +35,9 @@ COMMANDS = {
     "sft": f"sft {COMMON}",
     "pm": f"pm {COMMON}",
     "dpo": f"offline {COMMON} --method dpo --run.log_every 4",
+    "a_lol": f"offline {COMMON} --method a_lol_seq --rewards lexical:tfidf lexical:distinct*0.5 --answers all "
+    "--value.prompts 0.5 --value.epochs 3 --value.samples 2 --value.max_tokens 6",
+    "kto": f"offline {COMMON} --method kto",
     "lora": f"sft {COMMON} --lora.rank 4 --lora.dropout 0.2",
     "bf16": f"offline {COMMON.replace('fp32', 'bf16')} --method dpo",
     "mixture": f"sft {COMMON.replace('pairs.jsonl', 'pairs.jsonl more.jsonl')} --data.weights 3 1 --optim.steps 17",
@@ -53,6 +56,7 @@ def serve() -> None:
     import truing.align.offline
     import truing.align.preference
     import truing.align.sft
+    import truing.commands.offline
     import truing.commands.report
     import truing.engine.open
     import truing.model.load  # noqa: F401
@@ -181,6 +185,7 @@ def lab(tmp_path_factory):
         talk = [{k: [{"role": r, "content": row[k]}] for k, r in zip(KEYS, ROLES)} for row in rows]
         (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in talk))
     make_model(home / "model", make_tokenizer([TEXT], 300), hidden=32, layers=2, heads=2, context=128)
+    (home / "runs").mkdir()  # by whichever command came first: it would have done more than the others
     lab = Laboratory(home)
     yield lab
     lab.close()

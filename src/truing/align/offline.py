@@ -23,6 +23,7 @@ from truing.align.rewards import Part, Rewards
 from truing.align.values import Value
 from truing.batch import Group, Objective
 from truing.data import Cache, Draws, Order, comparisons, demonstrations
+from truing.data.cache import sweep
 from truing.data.views import apart, called
 from truing.engine.local import LocalEngine, attach
 from truing.objectives import dpo, kto, pro, weighted
@@ -128,6 +129,8 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
         if run.finished:
             return run
         engine, cache = job.engine(), Path(how.cache or run.folder / "cache")
+        if not how.cache:
+            sweep(cache)
         ledger = Ledger(engine)
         credit = Credit(engine, Rewards(judges, cache) if judges else None, how.value, cache, how.run.seed)
         with ledger.phase("rewards and values"):

@@ -66,6 +66,12 @@ class Cache:
         self._file_of |= dict.fromkeys(ids, file)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed was writing. For a folder that nobody shares."""
+    for draft in folder.rglob(".*.writing"):
+        draft.unlink()
+
+
 def _ids(file: Path) -> list[str]:
     try:
         with safe_open(file, "np") as opened:
