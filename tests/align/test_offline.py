@@ -11,6 +11,7 @@ from truing.align.credit import FILE, drawn, left_over
 from truing.align.offline import METHODS
 from truing.batch import Group
 from truing.data import Draws
+from truing.pages.report import render
 from truing.records import Answer, Example, Judgement, UserError
 from truing.run import set_output
 from truing.world.corpora import CORPORA
@@ -71,6 +72,8 @@ def test_what_is_left_over_is_what_the_file_says(pairs, tmp_path):
     assert 0 < kept < found["answers"] < 120
     assert sum(rows for _, rows in run.view().series("rows")) == 2 * kept
     assert sum(found["histogram"]["counts"]) == found["answers"]
+    page = render([run.view()])
+    assert "What answers are worth" in page and "What it cost" in page and found["best"][0]["answer"] in page
     best, worst = (found[side][0]["R"] - found[side][0]["V"] for side in ("best", "worst"))
     assert best > 0 > worst and found["best"][0]["answer"]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from truing.pages.advantages import advantages_section
 from truing.pages.charts import COLOURS, Line, Mark, chart, number
 from truing.pages.escape import esc
 from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
@@ -33,6 +34,7 @@ def render(runs: Sequence[RunView]) -> str:
         *(_warnings(run, name) for run, name in zip(runs, names)),
         tiles(runs[0]) if len(runs) == 1 else _overview(runs, names),
         preference_section(runs[0]) if len(runs) == 1 else "",
+        advantages_section(runs[0]) if len(runs) == 1 else "",
         curves(runs, names),
         _differences(runs, names),
         numbers_section(runs, names),
