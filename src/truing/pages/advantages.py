@@ -31,15 +31,15 @@ def _worth(found: Mapping[str, Any]) -> str:
         f"<details><summary>The {name} {len(found[name])}</summary>{_examples(found[name])}</details>"
         for name in ("best", "worst")
     )
-    return f'<h2>What answers are worth</h2><p class="note">{esc(note)}</p><div class="charts">{_histogram(found)}</div>{sides}'
+    picture = f'<div class="charts">{_histogram(found)}</div>'
+    return f'<h2>What answers are worth</h2><p class="note">{esc(note)}</p>{picture}{sides}'
 
 
 def _histogram(found: Mapping[str, Any]) -> str:
     counts, edges = found["histogram"]["counts"], found["histogram"]["edges"]
     x, y = Axis(edges[0], edges[-1], LEFT, WIDTH - RIGHT), Axis(0, max(counts), HEIGHT - BOTTOM, TOP)
     bars = "".join(
-        f'<line class="bar c{int(left + right <= 0)}" x1="{x((left + right) / 2):.1f}" x2="{x((left + right) / 2):.1f}" '
-        f'y1="{y(0):.1f}" y2="{y(count):.1f}"/>'
+        _bar(x((left + right) / 2), y(0), y(count), below=left + right <= 0)
         for count, left, right in zip(counts, edges, edges[1:])
         if count
     )
@@ -47,6 +47,10 @@ def _histogram(found: Mapping[str, Any]) -> str:
         f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{number(t)}</text>' for t in linear_ticks(x.low, x.high)
     )
     return figure("Advantages", "A → answers", "answers by advantage", bars + ticks, HEIGHT)
+
+
+def _bar(x: float, foot: float, top: float, below: bool) -> str:
+    return f'<line class="bar c{int(below)}" x1="{x:.1f}" x2="{x:.1f}" y1="{foot:.1f}" y2="{top:.1f}"/>'
 
 
 def _examples(rows: Sequence[Mapping[str, Any]]) -> str:
