@@ -150,6 +150,8 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
                 job.expect_start(step, f"the loss of {how.method}", metrics["loss"], method.start)
             if "importance/mean" in metrics and "ref_logps" in objective.reads:
                 job.expect_start(step, "the ratio of policy and reference", metrics["importance/mean"], 1.0, 1e-5)
+            if "importance/square" in metrics:  # as many tokens of equal weight would tell as much
+                metrics["importance/effective"] = metrics["importance/mean"] ** 2 / metrics.pop("importance/square")
             with ledger.phase("watching"):
                 seen = watch(step, run)
             run.log(step, metrics, engine.step(), seen, {"rows": len(batch)})

@@ -145,7 +145,7 @@ def _importance_metrics(row: Weighting, importance: Tensor, eps: float | None) -
     """How strongly the ratios vary and how often they are truncated, over tokens."""
     if row.importance is equal:
         return {}
-    metrics: Metrics = {"importance/mean": tally(importance)}
+    metrics: Metrics = {"importance/mean": tally(importance), "importance/square": tally(importance**2)}
     if eps is not None and row.importance is not own_probability:
         metrics["importance/at_lower"] = tally((importance <= 1 - eps).float())
         metrics["importance/at_upper"] = tally((importance >= 1 + eps).float())
