@@ -159,6 +159,7 @@ def write_advantages(folder: Path, groups: Sequence[Group], codec: Codec) -> dic
         "kept": float((advantages > 0).mean()),
         "mean": float(advantages.mean()),
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+        "dropped": [group.id for group in rows if _worth(group, "advantage") <= 0],
         "best": [read(group) for group in rows[:SHOWN]],
         "worst": [read(group) for group in rows[: -SHOWN - 1 : -1]],
     }

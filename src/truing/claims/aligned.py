@@ -1,0 +1,171 @@
+"""Studies of offline alignment: one method with one seed on answers of mixed character, and what the policy is worth.
+
+The data are answers to the world's questions, a share of them (`noise`) by somebody careless, reckless, evasive or
+lying, the others by an expert. Methods that learn from single answers get these; methods that learn from pairs get each
+beside another one from the same mixture, ordered by gold, a share of them (`flips`) the wrong way round. Every method
+begins at the same reference: a model of the world that has imitated all of the answers once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from truing.align.credit import FILE
+from truing.align.offline import METHODS, Offline, offline
+from truing.align.rewards import Part
+from truing.align.sft import Sft, sft
+from truing.claims.lessons import TOWN
+from truing.claims.work import MACHINE, alone
+from truing.config import load
+from truing.data import demonstrations
+from truing.engine import open_engine
+from truing.evaluate.judges import Rule
+from truing.records import Answer, Example, Judgement, Sampling, fingerprint
+from truing.schema import plain
+from truing.settings import Data, Optim, RunSettings, Watch
+from truing.stats.text import distinct, unique_rate
+from truing.world.build import SIZES, shipped
+from truing.world.corpora import prompts
+from truing.world.documents import CONTEXT
+from truing.world.judge import gold
+from truing.world.language import draw, speak, user
+from truing.world.measure import LONGEST
+from truing.world.speakers import CHARACTERS, reply
+
+GOOD, BAD = "expert", ("careless", "reckless", "liar", "evasive")
+PARTS = ("helpful", "honest", "harmless", "fluent", "informative", "on_topic")
+ASKED, SAMPLES = 300, 2
+IMITATED, ALIGNED = 0.1, 0.1  # of the rate that a size was pre-trained with
+LOOKS = 8
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Answers by good and bad speakers."""
+
+    n: int
+    noise: float
+    seed: int
+    flips: float = 0.0
+
+    def pairs(self) -> list[Example]:
+        """The first answer of each is what single answers are learnt from."""
+        rng, found = Random(f"mixture {self.n} {self.noise} {self.seed}"), list[Example]()
+        for _ in range(self.n):
+            text, request = draw(TOWN, rng)
+            names = [rng.choice(BAD) if rng.random() < self.noise else GOOD for _ in range(2)]
+            said = tuple(Answer(speak(reply(TOWN, request, CHARACTERS[name], rng), rng), by=name) for name in names)
+            worth = [gold(TOWN, user(text), a.text).overall for a in said]
+            order = sorted(range(2), key=lambda i: -worth[i])
+            order = order[::-1] if rng.random() < self.flips else order
+            tied = worth[0] == worth[1]
+            verdict = Judgement("order", ((0, 1),) if tied else tuple(order))
+            found.append(Example(user(text), said, (verdict,)))
+        return found
+
+    def singles(self) -> list[Example]:
+        return [replace(e, answers=e.answers[:1], judgements=()) for e in self.pairs()]
+
+
+def reference(folder: Path, size: str, mixture: Mixture) -> str:
+    """The model that has imitated all answers, good and bad: where every method begins."""
+    name = f"reference-{fingerprint([size, shipped(size)['weights'], vars(mixture), IMITATED])[:12]}"
+    place = folder / name
+    with alone(place):
+        if not place.exists():
+            with TemporaryDirectory(dir=folder, prefix=".reference-") as scratch:
+                optim = Optim(lr=IMITATED * SIZES[size].lr, batch=32, warmup=0.1)
+                run = RunSettings(name="run", folder=scratch, seed=mixture.seed, save_every=0)
+                learnt, _ = demonstrations(mixture.singles())
+                done = sft(Sft(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=run), learnt)
+                Path(done.model).rename(place)
+    return str(place)
+
+
+def aligned(
+    folder: Path,
+    *,
+    method: str,
+    seed: int,
+    size: str = "base",
+    noise: float = 0.5,
+    n: int = 2000,
+    flips: float = 0.0,
+    epochs: float = 1.0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """`method` start: the reference itself. `settings` are those of `truing offline`. Lists have one entry for each
+    held-out prompt, in an order that depends on the seed alone."""
+    mixture = Mixture(n, noise, seed, flips)
+    start = reference(folder, size, mixture)
+    if method == "start":
+        return worth(start, seed)
+    single = METHODS[method].view is demonstrations
+    learnt = mixture.singles() if single else mixture.pairs()
+    with TemporaryDirectory(dir=folder, prefix=".aligned-") as scratch:
+        optim = Optim(lr=ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, epochs=epochs)
+        run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
+        updates = max(1, round(epochs * n / 32))
+        watch = Watch(every=max(1, updates // LOOKS), count=64, max_tokens=LONGEST)
+        how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
+        base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
+        done = offline(load(Offline, plain(base), settings), learnt, [judge()])
+        view = done.view()
+        found = worth(done.model, seed) | {"updates": len(view.series("rows"))}
+        for name in ("reward", "unique", "kl", "length"):
+            found[f"curve/{name}"] = view.series(f"watch/{name}")
+        for name in ("at_lower", "at_upper", "effective"):
+            if series := view.series(f"importance/{name}"):
+                found[f"importance/{name}"] = float(np.mean([value for _, value in series]))
+        return found | _left_over(done.folder / FILE, learnt)
+
+
+def judge() -> Part:
+    return Part(Rule("world:gold.overall", lambda prompt, answer: gold(TOWN, prompt, answer).overall))
+
+
+def worth(model: str, seed: int) -> dict[str, Any]:
+    """What a model says to held-out prompts, by gold, and how varied it is."""
+    asked = prompts(TOWN, ASKED, seed, held=True)
+    drawn = open_engine(model, MACHINE).sample(
+        [e.prompt for e in asked], Sampling(n=SAMPLES, max_tokens=LONGEST, seed=seed)
+    )
+    values = [[gold(TOWN, e.prompt, a.text) for a in e.answers] for e in drawn]
+    said = [a.text for e in drawn for a in e.answers]
+    parts = {f"gold/{p}": float(np.mean([getattr(v, p) for row in values for v in row])) for p in PARTS}
+    return parts | {
+        "gold": [round(float(np.mean([v.overall for v in row])), 4) for row in values],
+        "unique": unique_rate(said),
+        "same": float(np.mean([len({a.text for a in e.answers}) == 1 for e in drawn])),
+        "distinct_1": distinct(said, 1),
+        "distinct_2": distinct(said, 2),
+        "length": float(np.mean([len(text.split()) for text in said])),
+    }
+
+
+def _left_over(file: Path, learnt: Sequence[Example]) -> dict[str, Any]:
+    """Of the answers that are left over, how many are by bad speakers; and of those, how many are left over."""
+    if not file.exists():
+        return {}
+    found = json.loads(file.read_text("utf-8"))
+    dropped = set(found["dropped"])
+    bad = {e.id: e.answers[0].by != GOOD for e in learnt}
+    left = [bad[name] for name in dropped if name in bad]
+    caught = [name in dropped for name, is_bad in bad.items() if is_bad]
+    return {
+        "kept": found["kept"],
+        "dropped are bad": float(np.mean(left)) if left else float("nan"),
+        "bad are dropped": float(np.mean(caught)) if caught else float("nan"),
+    }
+
+
+def _data() -> Data:
+    return Data("memory", max_tokens=CONTEXT)
