@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,7 +44,7 @@ GOOD, BAD = "expert", ("careless", "reckless", "liar", "evasive")
 PARTS = ("helpful", "honest", "harmless", "fluent", "informative", "on_topic")
 ASKED, SAMPLES = 300, 2
 IMITATED, ALIGNED = 0.1, 0.1  # of the rate that a size was pre-trained with
-LOOKS = 8
+LOOKS, VOTES = 8, 0.1  # at the policy while it learns; noise of votes
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,21 @@ class Mixture:
     noise: float
     seed: int
     flips: float = 0.0
+    half: Literal["", "best", "worst"] = ""
+    """of twice as many, by votes: gold with noise"""
 
     def pairs(self) -> list[Example]:
         """The first answer of each is what single answers are learnt from."""
-        rng, found = Random(f"mixture {self.n} {self.noise} {self.seed}"), list[Example]()
-        for _ in range(self.n):
+        if not self.half:
+            return self._drawn(self.n)
+        rng, every = Random(f"votes {self.seed}"), self._drawn(2 * self.n)
+        votes = [gold(TOWN, e.prompt, e.answers[0].text).overall + rng.gauss(0, VOTES) for e in every]
+        ranked = sorted(range(len(every)), key=lambda i: votes[i], reverse=self.half == "best")
+        return [every[i] for i in sorted(ranked[: self.n])]
+
+    def _drawn(self, count: int) -> list[Example]:
+        rng, found = Random(f"mixture {self.noise} {self.seed}"), list[Example]()
+        for _ in range(count):
             text, request = draw(TOWN, rng)
             names = [rng.choice(BAD) if rng.random() < self.noise else GOOD for _ in range(2)]
             said = tuple(Answer(speak(reply(TOWN, request, CHARACTERS[name], rng), rng), by=name) for name in names)
@@ -100,11 +110,13 @@ def aligned(
     n: int = 2000,
     flips: float = 0.0,
     epochs: float = 1.0,
+    half: Literal["", "best", "worst"] = "",
+    judged_by: Sequence[str] = ("overall",),
     **settings: Any,
 ) -> dict[str, Any]:
     """`method` start: the reference itself. `settings` are those of `truing offline`. Lists have one entry for each
-    held-out prompt, in an order that depends on the seed alone."""
-    mixture = Mixture(n, noise, seed, flips)
+    held-out prompt, in an order that depends on the seed alone. `judged_by`: the parts of gold that are added up."""
+    mixture = Mixture(n, noise, seed, flips, half)
     start = reference(folder, size, mixture)
     if method == "start":
         return worth(start, seed)
@@ -117,7 +129,7 @@ def aligned(
         watch = Watch(every=max(1, updates // LOOKS), count=64, max_tokens=LONGEST)
         how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
         base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
-        done = offline(load(Offline, plain(base), settings), learnt, [judge()])
+        done = offline(load(Offline, plain(base), settings), learnt, [judge(part) for part in judged_by])
         view = done.view()
         found = worth(done.model, seed) | {"updates": len(view.series("rows"))}
         for name in ("reward", "unique", "kl", "length"):
@@ -128,8 +140,8 @@ def aligned(
         return found | _left_over(done.folder / FILE, learnt)
 
 
-def judge() -> Part:
-    return Part(Rule("world:gold.overall", lambda prompt, answer: gold(TOWN, prompt, answer).overall))
+def judge(part: str) -> Part:
+    return Part(Rule(f"world:gold.{part}", lambda prompt, answer: float(getattr(gold(TOWN, prompt, answer), part))))
 
 
 def worth(model: str, seed: int) -> dict[str, Any]:

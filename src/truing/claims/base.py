@@ -133,6 +133,8 @@ class Card:
 
 def card(claim: Claim, found: Found, seconds: float) -> Card:
     """Judge a claim by what was found."""
+    if not claim.cells:
+        return Card(claim, "not run here", claim.judge(found).why)
     if not len(found):
         return Card(claim, "not run here", "none of its cells was run")
     outcome, seeds = claim.judge(found), tuple(found.params("seed"))

@@ -1,0 +1,5 @@
+"""Leftover Lunch: Advantage-based Offline Policy Gradients for Language Models (Baheti et al., arXiv 2305.14718)."""
+
+from truing.claims.alol import data, methods
+
+CLAIMS = sorted([*methods.CLAIMS, *data.CLAIMS], key=lambda claim: int(claim.id[1:]))

@@ -1,0 +1,171 @@
+"""Claims about the answers that are learnt from (arXiv 2305.14718): L2, L6, L7, L10."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from truing.claims.aligned import aligned
+from truing.claims.alol.methods import GOLD, NOISE, SIZE, N
+from truing.claims.base import Claim, Found, Outcome, Picture, grid
+from truing.claims.judging import SEEDS, above, all_hold, average, curve, difference, lines, mean, over_seeds, per_seed
+
+NOISES, CAUGHT = (0.1, 0.5, 0.8), 0.8
+SUM = ("helpful", "honest", "harmless", "fluent", "informative")
+CLOSED = 0.8  # of the gap between imitation of the worst and of the best half
+AMOUNTS = (300, 1000, 3000)
+_BASE: dict[str, Any] = {"size": (SIZE,), "seed": SEEDS}
+
+
+def _first(p: Any) -> bool:
+    return p["seed"] == 0
+
+
+DROPPED = grid(aligned, _first, method=("a_lol_ref_free",), noise=NOISES, n=(N,), **_BASE)
+SUMMED = [
+    *grid(aligned, _first, method=("a_lol_seq",), noise=(NOISE,), n=(N,), judged_by=(SUM,), **_BASE),
+    *grid(aligned, _first, method=("start",), noise=(NOISE,), n=(N,), **_BASE),
+]
+HALVES = [
+    *grid(aligned, _first, method=("nll", "a_lol_seq"), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
+    *grid(aligned, _first, method=("nll",), half=("best",), noise=(NOISE,), n=(N,), **_BASE),
+    *grid(aligned, method=("dpo",), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
+]
+GROWING = grid(
+    aligned,
+    lambda p: p["seed"] == 0 and p["n"] != 1000,
+    method=("start", "a_lol_seq", "r_lol", "dpo"),
+    n=AMOUNTS,
+    noise=(NOISE,),
+    **_BASE,
+)
+
+
+def l2(found: Found) -> Outcome:
+    """What is left over."""
+    shares = {noise: average(found, lambda f: 1 - f["kept"], noise=noise) for noise in NOISES}
+    rises = [per_seed(found, lambda f: 1 - f["kept"], noise=noise) for noise in NOISES]
+    steps = [over_seeds({s: b[s] - a[s] for s in a if s in b}) for a, b in pairwise(rises)]
+    pure, caught = (average(found, mean(name), noise=NOISE) for name in ("dropped are bad", "bad are dropped"))
+    numbers = lines(
+        *((f"share that is dropped, noise {noise}", v, "effect") for noise, v in shares.items()),
+        (f"of what is dropped, by bad speakers (noise {NOISE})", pure, "effect"),
+        (f"of what bad speakers said, dropped (noise {NOISE})", caught, "effect"),
+    )
+    shown = [curve("dropped", list(shares.items()))]
+    why = ", ".join(f"{v.estimate:.0%} at noise {noise}" for noise, v in shares.items() if v)
+    holds = all_hold(*map(above, steps), above(pure, CAUGHT), above(caught, CAUGHT))
+    return Outcome(holds, f"dropped: {why}", numbers, [Picture("Left over", "noise", "share dropped", shown)])
+
+
+def l6(found: Found) -> Outcome:
+    """Several rewards at once."""
+    parts = {p: difference(found, mean(f"gold/{p}"), {"method": "a_lol_seq"}, {"method": "start"}) for p in SUM}
+    numbers = lines(*((f"{part}: after − before", v, "effect") for part, v in parts.items()))
+    total = over_seeds(
+        {
+            seed: sum(after[f"gold/{p}"] - before[f"gold/{p}"] for p in SUM)
+            for seed, after in _cells(found, "a_lol_seq").items()
+            if (before := _cells(found, "start").get(seed))
+        }
+    )
+    numbers += lines(("their sum", total, "effect"))
+    unhurt = [None if v is None or np.isinf(v.low) else v.high >= 0 for v in parts.values()]
+    lost = [part for part, v in parts.items() if v and v.high < 0]
+    why = f"{', '.join(lost)} {'is' if len(lost) == 1 else 'are'} traded away" if lost else "none is traded away"
+    return Outcome(all_hold(above(total), *unhurt), why, numbers)
+
+
+def _cells(found: Found, method: str) -> dict[Any, Any]:
+    return {p["seed"]: f for p, f in found.where(method=method).rows}
+
+
+def l7(found: Found) -> Outcome:
+    """Robust to bad data."""
+    gold = {
+        name: per_seed(found, GOLD, method=method, half=half)
+        for name, method, half in (("low", "nll", "worst"), ("high", "nll", "best"), ("ours", "a_lol_seq", "worst"))
+    }
+    both = [s for s in gold["ours"] if s in gold["low"] and s in gold["high"]]
+    enough = over_seeds(
+        {s: gold["ours"][s] - gold["low"][s] - CLOSED * (gold["high"][s] - gold["low"][s]) for s in both}
+    )
+    numbers = lines(
+        (f"a_lol_seq − imitation, worst half, less {CLOSED:.0%} of the gap to imitation of the best", enough, "effect"),
+        ("gold: imitation of the worst half", over_seeds(gold["low"]), "context"),
+        ("gold: imitation of the best half", over_seeds(gold["high"]), "context"),
+        ("gold: a_lol_seq on the worst half", over_seeds(gold["ours"]), "context"),
+        ("gold: dpo on the worst half", average(found, GOLD, method="dpo", half="worst"), "context"),
+    )
+    ends = [over_seeds(gold[name]) for name in ("low", "ours", "high")]
+    why = "gold {} by imitation of the worst, {} by a_lol_seq on it, {} by imitation of the best".format(
+        *(f"{v.estimate:.2f}" if v else "–" for v in ends)
+    )
+    return Outcome(above(enough, 0.0), why, numbers)
+
+
+def l10(found: Found) -> Outcome:
+    """Few examples are enough."""
+    few, many = AMOUNTS[0], AMOUNTS[-1]
+
+    def gain(method: str, n: int) -> dict[Any, float]:
+        after, before = (per_seed(found, GOLD, method=m, n=n) for m in (method, "start"))
+        return {seed: after[seed] - before[seed] for seed in after if seed in before}
+
+    ours, theirs = (per_seed(found, GOLD, method=m, n=n) for m, n in (("a_lol_seq", few), ("r_lol", many)))
+    ahead = over_seeds({seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs})
+    numbers = lines((f"gold: a_lol_seq with {few} − r_lol with {many}", ahead, "effect"))
+    for method in ("a_lol_seq", "r_lol", "dpo"):
+        numbers += lines(*((f"gain of {method} with {n}", over_seeds(gain(method, n)), "context") for n in AMOUNTS))
+    shown = [
+        curve(m, [(n, average(found, GOLD, method=m, n=n)) for n in AMOUNTS])
+        for m in ("start", "a_lol_seq", "r_lol", "dpo")
+    ]
+    why = f"with {few} answers {ahead.estimate:+.3f} from r_lol with {many}" if ahead else "too few cells"
+    return Outcome(above(ahead), why, numbers, [Picture("Amounts", "answers", "gold", shown)])
+
+
+CLAIMS = [
+    Claim(
+        "L2",
+        "A third of the answers is left over",
+        "A third of the chosen answers of HH are not better than what the reference would say, and are dropped.",
+        "reported",
+        "The share that is dropped rises with the share of bad speakers, each step with an interval that excludes 0; "
+        f"at noise {NOISE} more than {CAUGHT:.0%} of what is dropped is by bad speakers, and more than {CAUGHT:.0%} "
+        "of what they said is dropped.",
+        DROPPED,
+        l2,
+    ),
+    Claim(
+        "L6",
+        "Several rewards at once",
+        "Sums of four or five rewards can be learnt.",
+        "verified",
+        "The sum of five parts of gold rises, with an interval that excludes 0, and none of them falls with one.",
+        SUMMED,
+        l6,
+    ),
+    Claim(
+        "L7",
+        "Bad data are nearly as good as good ones",
+        "Training on downvoted replies comes close to training on upvoted ones.",
+        "reported",
+        f"The worse half of the answers by noisy votes: a_lol_seq on it closes more than {CLOSED:.0%} of the gap "
+        "between imitation of it and imitation of the better half, with an interval.",
+        HALVES,
+        l7,
+    ),
+    Claim(
+        "L10",
+        "Few examples are enough",
+        "Advantage methods come near their best early.",
+        "unsure",
+        f"a_lol_seq with {AMOUNTS[0]} answers has more gold than r_lol with {AMOUNTS[-1]}, with an interval that "
+        "excludes 0.",
+        GROWING,
+        l10,
+    ),
+]
