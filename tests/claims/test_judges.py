@@ -268,3 +268,48 @@ def test_who_learnt_less_of_an_order_has_less_to_unlearn(learnt, lost, holds):
         return {"accuracy": 0.95 - costs + RANDOM.normal(0, 0.01), "first": first}
 
     assert judged("A11", say) is holds
+
+
+def offline(gold, unique=lambda p: 0.9, kept=lambda p: 0.6, caught=0.9, drop=lambda p: 0.0):
+    """A policy whose gold, variety and left-over share follow its parameters."""
+
+    def say(p):
+        level = gold(p) + RANDOM.normal(0, 0.003)
+        found = {"gold": [level] * 2, "unique": unique(p), "length": 9.0, "kept": kept(p)}
+        found |= {"dropped are bad": caught, "bad are dropped": caught + RANDOM.normal(0, 0.003)}
+        found |= {f"gold/{part}": level for part in ("helpful", "honest", "harmless", "fluent", "informative")}
+        curve = [(4, level - 0.05), (8, level + drop(p)), (12, level)]
+        return found | {"curve/reward": curve, "curve/unique": [(s, unique(p)) for s, _ in curve]}
+
+    return say
+
+
+LEVELS = {"start": 0.6, "nll": 0.6, "wbc": 0.65, "r_gold": 0.66, "r_lol": 0.67, "filtered_nll": 0.7, "dpo": 0.7}
+
+
+def by_method(ours=0.8):
+    return lambda p: LEVELS.get(p["method"], ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("L1", offline(by_method()), offline(by_method(ours=0.6))),
+        ("L2", offline(by_method(), kept=lambda p: 0.9 - p["noise"] + RANDOM.normal(0, 0.005)), offline(by_method())),
+        ("L3", offline(by_method(), drop=lambda p: 0.1 * (p["method"] == "dpo") + RANDOM.uniform(0, 0.005)),
+         offline(by_method())),
+        ("L4", offline(by_method(ours=0.72), lambda p: 0.9 - 0.2 * (p["method"] == "dpo") + RANDOM.normal(0, 0.003)),
+         offline(by_method(ours=0.72))),
+        ("L5", offline(by_method()), offline(by_method(ours=0.7))),
+        ("L6", offline(by_method()), offline(by_method(ours=0.5))),
+        ("L7", offline(lambda p: 0.8 if p["half"] == "best" or p["method"] == "a_lol_seq" else 0.5),
+         offline(lambda p: 0.8 if p["half"] == "best" else 0.6 if p["method"] == "a_lol_seq" else 0.5)),
+        ("L8", offline(by_method(), lambda p: 0.7 if p["method"] == "r_gold" else 0.9), offline(by_method())),
+        ("L9", offline(by_method()), offline(lambda p: 0.7 if p["method"] == "a_lol_ref_free" else 0.8)),
+        ("L10", offline(by_method()), offline(lambda p: 0.6 + p["n"] / 1e5 if p["method"] != "start" else 0.5)),
+        ("L12", offline(by_method(), lambda p: 0.1 if "eps" in p and p["eps"] is None else 0.9), offline(by_method())),
+    ],
+)  # fmt: skip
+def test_claims_of_offline_methods(name, good, bad):
+    assert judged(name, good) is True
+    assert judged(name, bad) is False
