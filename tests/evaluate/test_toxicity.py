@@ -1,5 +1,7 @@
 """Toxicity: k samples each, cut alike, graded once; and text classifiers as judges, as transformers computes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,35 @@ def test_probabilities_are_those_of_each_text_alone(tmp_path, labels, kind, want
             own = share(model(torch.tensor([tiny_tokenizer()(text)["input_ids"]])).logits[0])
         assert verdict.value == pytest.approx(float(own), abs=1e-5)
     assert len({round(verdict.value, 4) for verdict in found}) == 3
+
+
+def test_the_prompt_is_read_too_if_asked_for(tmp_path):
+    """The tokenizer here marks no pairs: the end-of-text token stands between, as decoders have learnt it."""
+    folder = classifier(tmp_path / "c", ["fine", "toxic"])
+    asked = (Message("user", "who?"), Message("assistant", "me"), Message("user", "no"))
+    both = Classifier.load(f"{folder}#toxic+prompt", Machine("fp32", 1))
+    alone = Classifier.load(f"{folder}#toxic", Machine("fp32", 1))
+    assert both.fingerprint != alone.fingerprint
+    tokenizer = tiny_tokenizer()
+    joined = f"who?\nme\nno{tokenizer.eos_token}fool"
+    with Rows(tmp_path / "rows") as rows:
+        ((found,),) = both([Example(asked, (Answer("fool"),))], rows)
+        ((same,),) = alone([Example("q", (Answer(joined),))], rows)
+        ((other,),) = both([Example(asked[:1], (Answer("fool"),))], rows)
+    assert found.value == pytest.approx(same.value, abs=1e-6) and abs(found.value - other.value) > 1e-4
+
+    pairs = replace(both, tokenizer=BertLike(tokenizer))
+    assert pairs._read(Example("q", (Answer("a"),)), "a") == ("q", "a")
+
+
+class BertLike:
+    """Knows pairs."""
+
+    def __init__(self, tokenizer):
+        self.eos_token = tokenizer.eos_token
+
+    def num_special_tokens_to_add(self, pair):
+        return 3 if pair else 2
 
 
 def test_a_label_is_named_and_not_guessed(tmp_path):
