@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Task = Literal["sft", "pm", "dpo", "sample"]
+Task = Literal["sft", "pm", "dpo", "a_lol_seq", "sample"]
 
 
 @dataclass(frozen=True)

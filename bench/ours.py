@@ -22,18 +22,21 @@ from truing.model.lm import LanguageModel
 from truing.model.load import load_model, load_tokenizer
 from truing.model.sampler import Prompt, Sampler
 from truing.model.text import Codec
-from truing.objectives import NLL, dpo, ranked
+from truing.objectives import NLL, dpo, ranked, weighted
 from truing.records import Sampling
 from truing.settings import Optim
 
-OBJECTIVES: dict[str, Objective] = {"sft": NLL, "pm": ranked(), "dpo": dpo(BETA)}
+OBJECTIVES: dict[str, Objective] = {"sft": NLL, "pm": ranked(), "dpo": dpo(BETA)} | {
+    name: weighted(name) for name in ("nll", "a_lol_seq")
+}
+SINGLE, CACHED = ("sft", "a_lol_seq"), ("dpo", "a_lol_seq")  # learns from chosen answers; reads the reference
 
 
 def group(row: Row, task: str, number: int) -> Group:
-    answers = [row["chosen_ids"]] if task == "sft" else [row["chosen_ids"], row["rejected_ids"]]
-    return Group(
-        row["prompt_ids"], answers, [[True] * len(a) for a in answers], list(range(len(answers))), id=str(number)
-    )
+    answers = [row["chosen_ids"]] if task in SINGLE else [row["chosen_ids"], row["rejected_ids"]]
+    worth = {"reward": [1.0] * len(answers), "baseline": [0.5] * len(answers)}
+    trained = [[True] * len(a) for a in answers]
+    return Group(row["prompt_ids"], answers, trained, list(range(len(answers))), worth, id=str(number))
 
 
 def train(job: Job) -> None:
@@ -45,7 +48,7 @@ def train(job: Job) -> None:
     engine.prepare(Optim(lr=job.lr, schedule="constant", clip=CLIP, micro_tokens=MICRO, **ADAMW), WARMUP + job.steps)
     groups = [group(row, job.task, n) for n, row in enumerate(rows)]
     objective, losses, once = OBJECTIVES[job.task], [], 0.0
-    if job.task == "dpo" and job.off != "cache":
+    if job.task in CACHED and job.off != "cache":
         start = time.perf_counter()
         reference(engine, groups)
         once = (time.perf_counter() - start) * job.steps / (WARMUP + job.steps)
