@@ -22,6 +22,7 @@ from rich.table import Table
 from run import BATCH, HERE, environment
 from transformers import AutoTokenizer
 
+SIDES = {"imitation": ("ours.py", "sft"), "a_lol_seq": ("ours.py", "a_lol_seq"), "DPO in TRL": ("peer_trl.py", "dpo")}
 STEPS, KEPT, REPEATS = 12, 0.67, 3
 
 
