@@ -46,12 +46,7 @@ def main() -> None:
         model, _ = make_models(folder, found, "6M", 4000)
         every = tokenise(found, AutoTokenizer.from_pretrained(model))
         rows = write(folder / "rows.jsonl", given(every, WARMUP + STEPS, BATCH))
-        sides = {
-            "imitation": ("ours.py", "sft"),
-            "a_lol_seq": ("ours.py", "a_lol_seq"),
-            "DPO in TRL": ("peer_trl.py", "dpo"),
-        }
-        spent = {name: seconds(*side, folder, model, rows) for name, side in sides.items()}
+        spent = {name: seconds(*side, folder, model, rows) for name, side in SIDES.items()}
     table = Table("", "a step, s a row", "beforehand, s a row", title=f"6M parameters, vocabulary of 4k, {source}")
     for name, (step, once) in spent.items():
         table.add_row(name, f"{step:.4f}", f"{once:.4f}")
