@@ -91,6 +91,8 @@ def test_only_what_is_worth_more_than_nothing_is_left():
     assert (credited.kept, credited.of) == (2, 4)
     with pytest.raises(UserError, match="nothing is left to learn from: none of 1 answers has advantage above 0"):
         left_over([[group("b", 0.6, 0.7)]], "advantage")
+    with pytest.raises(UserError, match=r"data\.weights and sampler corrected"):
+        drawn(credited, "corrected", [3.0], 0)
     with pytest.raises(UserError, match=r"the lowest is -0\.2"):
         left_over([[group("a", 0.6, 0.0), group("b", -0.2, 0.0)]], "reward")
 

@@ -136,6 +136,11 @@ def drawn(credited: Credited, sampler: Sampler, weights: Sequence[float] | None,
     as much: the gradient is that of the uniform order, and each draw carries as much of it."""
     if sampler in ("uniform", "filter"):
         return Order([len(pool) for pool in credited.pools], weights, seed)
+    if weights:
+        raise UserError(
+            f"data.weights and sampler {sampler} both say how often an answer is drawn: take --sampler filter, or no "
+            "weights."
+        )
     if sampler == "corrected":
         mean = float(np.mean([w for values in credited.worth for w in values]))
         for pool, values in zip(credited.pools, credited.worth):
