@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 
 import truing
-from truing.align.credit import FILE, drawn, left_over
+from truing.align.credit import FILE, Credit, drawn, left_over
+from truing.align.mismatch import _mixed, _others
 from truing.align.offline import METHODS
+from truing.align.rewards import Part, Rewards
+from truing.align.values import Value
 from truing.batch import Group
 from truing.data import Draws
+from truing.evaluate.judges import Rule
+from truing.evaluate.lexical import length
 from truing.pages.report import render
 from truing.records import Answer, Example, Judgement, UserError
 from truing.run import set_output
+from truing.settings import Machine
 from truing.world.corpora import CORPORA
 from truing.world.sessions import helpful
 from truing.world.town import town
@@ -134,7 +140,10 @@ def test_draws_follow_their_weights_and_go_on_where_they_stopped():
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"method": "a_lol", "rewards": ()}, "rewards: an answer has none"),
+        ({"method": "wbc", "rewards": ()}, "rewards: an answer has none"),
+        ({"method": "a_lol", "rewards": ()}, "has to have the model's own answers judged"),
+        ({"method": "dpo", "sampler": "corrected"}, "does not know what answers are worth"),
+        ({"method": "a_lol", "value": {"epochs": 0}}, "epochs"),
         ({"method": "wbc", "rewards": ("lexical:length*-1",)}, "the lowest is -"),
         ({"method": "a_lol", "rewards": ("lexical:length*-0.0",)}, "nothing is left to learn from"),
         ({"method": "wbc", "rewards": ("world:gold*x",)}, "is no number"),
@@ -211,3 +220,24 @@ def test_the_ledger_counts_what_the_method_costs(method, training, reference, pa
     assert told["reference"]["F"] == reference * rows
     sampled = told["rewards and values"].get("sampled", 0)
     assert (sampled > 0) == (METHODS[method].worth == "advantage")
+
+
+def test_nobody_is_asked_about_an_answer_to_the_same_prompt(tmp_path):
+    """What KTO's reference point is measured on: the good and the bad answer of a comparison stand side by side."""
+    groups = [Group([p], [[p, a]], [[True, True]], [a], id=f"{p}{a}") for p in (1, 2, 3) for a in (0, 1)]
+    others = _others(groups)
+    assert all(o.prompt != g.prompt for g, o in zip(groups, others)) and len(others) == 6
+    assert [o.id for o in others] == ["20", "20", "30", "30", "10", "10"]
+    mixed = _mixed(groups[0], Group([2], [[5, 6, 7, 8]], [[True] * 4], id="x"), longest=3)
+    assert (mixed.prompt, mixed.answers, mixed.trained) == ([1], [[5, 6]], [[True, True]])
+
+
+def test_rewards_leave_it_to_the_data_which_answer_is_best(tmp_path):
+    pairs = helpful(town(0), 20, 0)
+    rewards = Rewards([Part(Rule("length", length))], tmp_path)
+    engine = truing.load("world:tiny", Machine(**MACHINE))
+    credit = Credit(engine, rewards, Value(), tmp_path, 0)
+    assert [e.ranks() for e in credit.rated(pairs)] == [e.ranks() for e in pairs]
+    by_length = [e.ranks() for e in credit.rated(pairs, raw=True)]
+    assert by_length != [e.ranks() for e in pairs]
+    assert all(a.reward is not None for e in credit.rated(pairs) for a in e.answers)

@@ -124,7 +124,7 @@ def test_a_function_is_called_as_trl_calls_it(tmp_path):
         ("{}:no", "no function 'no'"),
         ("nothing", "MODULE:FUNCTION"),
         ("no.py:f", "no such Python"),
-        ("no.x:f", "no mod"),
+        ("no.x:f", "cannot be imported"),
     ],
 )
 def test_a_function_that_is_not_there(where, said, tmp_path):

@@ -17,13 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from truing.align.rewards import Rewards
+from truing.align.rewards import Rewards, as_text
 from truing.align.values import Fitted, Value, fit, prompt_states
 from truing.batch import Group
 from truing.data import Cache, Draws, Order, split
 from truing.engine.local import LocalEngine
 from truing.model.text import Codec
-from truing.records import Example, Judgement, Sampling, UserError, fingerprint
+from truing.records import Example, Judgement, Prompt, Sampling, UserError, fingerprint
 from truing.run.checkpoint import write_text
 
 Sampler = Literal["uniform", "filter", "corrected", "priority"]
@@ -58,15 +58,15 @@ class Credit:
         return parts["learnt"], Counter({"set_apart_for_the_value": len(parts["value"])})
 
     def rated(self, examples: Sequence[Example], raw: bool = False) -> list[Example]:
-        """With a reward for each answer: what the judges say, or what the data have. Answers of one prompt are ranked
-        by it. `raw` leaves the scores of preference models as they are."""
+        """With a reward for each answer: what the judges say, or what the data have. Answers that nobody has
+        ordered are ranked by it. `raw` ranks all by it, and leaves the scores of preference models as they are."""
         if self.rewards is None:
-            return [_with(example, _own(example)) for example in examples]
+            return [_with(example, _own(example), raw) for example in examples]
         rewards = self.rewards
         if raw:
             rewards = replace(rewards, parts=[p._replace(squash=False, bounds=None) for p in rewards.parts])
         totals = (rewards.total(values) for values in rewards.of(examples))
-        return [_with(example, total.tolist()) for example, total in zip(examples, totals)]
+        return [_with(example, total.tolist(), raw) for example, total in zip(examples, totals)]
 
     def baseline(self, groups: Sequence[Group]) -> None:
         """The value of each prompt, beside its answers."""
@@ -86,7 +86,7 @@ class Credit:
             values = self.value(prompt_states(self.engine, [prompts[names[p]] for p in positions]))
             return [{"value": np.array([v])} for v in values]
 
-        found = dict(zip(names, Cache(self.cache, key).fetch(names, ask, chunk=1 << 20)))
+        found = dict(zip(names, Cache(self.cache, key).fetch(names, ask)))
         for group in groups:
             group.per_answer["baseline"] = [float(found[fingerprint(group.prompt)]["value"][0])] * len(group.answers)
 
@@ -95,20 +95,26 @@ class Credit:
         """Learnt from what the reference says to the prompts that were set apart."""
         if self.rewards is None:
             raise UserError("value: the model's own answers have to be judged: name judges with --rewards.")
-        prompts = list(dict.fromkeys(e.prompt for e in self.apart))
         few = self.settings
+        asked = {e.prompt: e for e in self.apart if self._fits(e.prompt)}
+        prompts = list(asked)
         sampling = Sampling(
             n=1 if few.greedy else few.samples,
             max_tokens=few.max_tokens,
             temperature=0.0 if few.greedy else 1.0,
             seed=self.seed,
         )
-        drawn = self.engine.sample(prompts, sampling)
-        texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in drawn]
+        texts = as_text(self.engine.sample(prompts, sampling), list(asked.values()))
         targets = [float(self.rewards.total(values).mean()) for values in self.rewards.of(texts)]
-        states = prompt_states(self.engine, [self.engine.codec.prompt_ids(p) for p in prompts])
+        states = prompt_states(self.engine, [self.engine.codec.prompt_ids(p, room=few.max_tokens) for p in prompts])
         self.fitted = fit(states, targets, few, self.rewards.bounds, self.seed)
         return self.fitted
+
+    def _fits(self, prompt: Prompt) -> bool:
+        try:
+            return bool(self.engine.codec.prompt_ids(prompt, room=self.settings.max_tokens))
+        except UserError:
+            return False
 
 
 def left_over(pools: Sequence[Sequence[Group]], by: Literal["advantage", "reward"]) -> Credited:
@@ -164,7 +170,8 @@ def write_advantages(folder: Path, groups: Sequence[Group], codec: Codec) -> dic
         "kept": float((advantages > 0).mean()),
         "mean": float(advantages.mean()),
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-        "dropped": [group.id for group in rows if _worth(group, "advantage") <= 0],
+        "ids": [group.id for group in rows],
+        "A": [round(float(a), 5) for a in advantages],
         "best": [read(group) for group in rows[:SHOWN]],
         "worst": [read(group) for group in rows[: -SHOWN - 1 : -1]],
     }
@@ -188,7 +195,10 @@ def _own(example: Example) -> list[float]:
     )
 
 
-def _with(example: Example, rewards: list[float]) -> Example:
+def _with(example: Example, rewards: list[float], ranked: bool) -> Example:
+    """Which answer is best the data say, where they do: a method with rewards shall have no other answers to learn from
+    than one without. `ranked`: the rewards say it in any case."""
     answers = tuple(replace(a, reward=r) for a, r in zip(example.answers, rewards))
-    judged = (Judgement("scores", tuple(rewards)),) if len(answers) > 1 else ()
-    return replace(example, answers=answers, judgements=judged)
+    if not ranked and example.ranks() is not None:
+        return replace(example, answers=answers)
+    return replace(example, answers=answers, judgements=(Judgement("scores", tuple(rewards)),) if answers[1:] else ())

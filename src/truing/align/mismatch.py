@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,21 +12,32 @@ from truing.data import Cache
 from truing.engine.local import LocalEngine
 
 
+def _others(groups: Sequence[Group]) -> list[Group]:
+    """For each group the next one that answers another prompt."""
+    ahead: Group | None = None
+    found: list[Group] = []
+    for group, behind in zip(reversed([*groups, *groups]), reversed([*groups[1:], *groups, *groups[:1]])):
+        ahead = behind if behind.prompt != group.prompt else ahead
+        found.append(ahead or behind)
+    return found[::-1][: len(groups)]
+
+
+def _mixed(group: Group, other: Group, longest: int) -> Group:
+    """One's prompt with the other's answers, as far as they fit."""
+    room = max(1, longest - len(group.prompt))
+    answers, trained = [a[:room] for a in other.answers], [t[:room] for t in other.trained]
+    return Group(group.prompt, answers, trained, id=f"{group.id}+{other.id}")
+
+
 class Mismatch:
-    """Each prompt with the answers of the one behind it. The pairing is fixed, so the reference's numbers are constants
+    """Each prompt with the answers of another one. The pairing is fixed, so the reference's numbers are constants
     of the data; the policy's are asked at every step, of the whole batch, before any of it is learnt."""
 
     def __init__(self, engine: LocalEngine, groups: Sequence[Group], folder: Path) -> None:
         self.engine = engine
         for group in groups:
             group.per_answer["label"] = [float(rank == 0) for rank in group.rank or ()]  # good ones rank first
-        others = [*groups[1:], *groups[:1]]
-        mixed = [
-            replace(
-                g, answers=o.answers, trained=o.trained, rank=None, per_answer={}, per_token={}, id=f"{g.id}+{o.id}"
-            )
-            for g, o in zip(groups, others)
-        ]
+        mixed = [_mixed(g, o, engine.codec.max_tokens) for g, o in zip(groups, _others(groups))]
         self.of = {g.id: m for g, m in zip(groups, mixed)}
         cache = Cache(folder, {"model": engine.fingerprint, "codec": engine.codec.hash, "what": "mismatched"})
 

@@ -29,7 +29,7 @@ from truing.engine.local import LocalEngine, attach
 from truing.objectives import dpo, kto, pro, weighted
 from truing.objectives.weighted import METHODS as WEIGHTED
 from truing.objectives.weighted import LengthNorm, WeightedSettings
-from truing.records import Example
+from truing.records import Example, fingerprint
 from truing.run import Run
 from truing.schema import Mistake
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
@@ -125,6 +125,10 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
     judged = [p.judge.fingerprint for p in judges]
     job = Job("offline", settings, examples, known={"judges": judged} if judged else {})
     how, method = _as_said(settings, job), METHODS[settings.method]
+    if how.sampler not in ("method", "uniform") and not method.worth:
+        raise Mistake(("sampler",), f"{how.method} does not know what answers are worth: it takes all of them.")
+    if method.worth == "advantage" and not judges:
+        raise Mistake(("rewards",), f"{how.method} has to have the model's own answers judged: name judges.")
     with job.run as run:
         if run.finished:
             return run
@@ -222,7 +226,7 @@ def cache_reference(engine: LocalEngine, groups: Sequence[Group], folder: Path) 
         answers = engine.signals([groups[p] for p in positions], ["logps"])["logps"]
         return [{"logps": torch.cat(tokens).numpy()} for tokens in answers]
 
-    found = cache.fetch([group.id for group in groups], compute)
+    found = cache.fetch([fingerprint([g.prompt, g.answers, g.trained]) for g in groups], compute)
     lengths = [[sum(trained) for trained in group.trained] for group in groups]
     attach(groups, "ref_logps", [torch.from_numpy(f["logps"]).split(n) for f, n in zip(found, lengths)])
     return cache

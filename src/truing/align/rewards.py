@@ -25,6 +25,15 @@ from truing.records import Answer, Example, UserError, fingerprint
 SHOWN = 160  # characters of an answer in a message
 
 
+def as_text(drawn: Sequence[Example], asked: Sequence[Example]) -> list[Example]:
+    """What a model has just said, for judges: without token ids, which are those of its own tokenizer, and with the
+    columns of the examples whose prompts were asked."""
+    return [
+        replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers), meta=known.meta)
+        for e, known in zip(drawn, asked, strict=True)
+    ]
+
+
 class Part(NamedTuple):
     """One judge. `bounds`: what its values may be, None for any finite number; `squash` takes σ of them first."""
 
@@ -74,7 +83,7 @@ class Rewards:
 
     def means(self, examples: Sequence[Example]) -> dict[str, float]:
         """Of the model's own answers, which are asked about once and not kept."""
-        texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in examples]
+        texts = as_text(examples, examples)
         values = np.concatenate([np.array(_asked(p.judge, texts)) for p in self.parts], axis=1)
         squashed = [expit(v) if p.squash else v for p, v in zip(self.parts, values.T)]
         names = {f"reward/{p.judge.name}": float(v.mean()) for p, v in zip(self.parts, squashed)}

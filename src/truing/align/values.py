@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from truing.batch import Group
 from truing.engine.local import LocalEngine
 from truing.records import UserError
+from truing.schema import Mistake, at_least
 
 DROPOUT, PART = 0.1, 0.2  # a part of the prompts chooses the epoch, another one tests
 BATCH = 64  # prompts
@@ -41,6 +42,13 @@ class Value:
     """share of the conversations that is set apart for this"""
     epochs: int = 40
     lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "samples", "max_tokens", "epochs")
+        if not 0 < self.prompts < 1:
+            raise Mistake(("prompts",), "must lie between 0 and 1.")
+        if not 0 < self.lr < 1:
+            raise Mistake(("lr",), "must lie between 0 and 1.")
 
 
 class AttentionPool(nn.Module):

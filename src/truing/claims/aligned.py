@@ -25,7 +25,7 @@ from truing.align.sft import Sft, sft
 from truing.claims.lessons import TOWN
 from truing.claims.work import MACHINE, alone
 from truing.config import load
-from truing.data import demonstrations
+from truing.data import demonstrations, write
 from truing.engine import open_engine
 from truing.evaluate.judges import Rule
 from truing.records import Answer, Example, Judgement, Sampling, fingerprint
@@ -44,7 +44,7 @@ GOOD, BAD = "expert", ("careless", "reckless", "liar", "evasive")
 PARTS = ("helpful", "honest", "harmless", "fluent", "informative", "on_topic")
 ASKED, SAMPLES = 300, 2
 IMITATED, ALIGNED = 0.1, 0.1  # of the rate that a size was pre-trained with
-LOOKS, VOTES = 8, 0.1  # at the policy while it learns; noise of votes
+WATCHED, LOOKS, VOTES = 64, 8, 0.1  # at the policy while it learns; noise of votes
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def aligned(
     noise: float = 0.5,
     n: int = 2000,
     flips: float = 0.0,
-    epochs: float = 1.0,
+    steps: int | None = None,
     half: Literal["", "best", "worst"] = "",
     judged_by: Sequence[str] = ("overall",),
     **settings: Any,
@@ -123,10 +123,12 @@ def aligned(
     single = METHODS[method].view is demonstrations
     learnt = mixture.singles() if single else mixture.pairs()
     with TemporaryDirectory(dir=folder, prefix=".aligned-") as scratch:
-        optim = Optim(lr=ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, epochs=epochs)
+        optim = Optim(lr=ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, steps=steps)
         run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-        updates = max(1, round(epochs * n / 32))
-        watch = Watch(every=max(1, updates // LOOKS), count=64, max_tokens=LONGEST)
+        updates = steps or max(1, round(n / 32))
+        shown = str(Path(scratch) / "shown.jsonl")  # held-out prompts, and others than those that are asked in the end
+        write(shown, prompts(TOWN, WATCHED, seed + 1000, held=True), "truing")
+        watch = Watch(every=max(1, updates // LOOKS), prompts=shown, count=WATCHED, max_tokens=LONGEST)
         how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
         base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
         done = offline(load(Offline, plain(base), settings), learnt, [judge(part) for part in judged_by])
@@ -168,10 +170,10 @@ def _left_over(file: Path, learnt: Sequence[Example]) -> dict[str, Any]:
     if not file.exists():
         return {}
     found = json.loads(file.read_text("utf-8"))
-    dropped = set(found["dropped"])
     bad = {e.id: e.answers[0].by != GOOD for e in learnt}
-    left = [bad[name] for name in dropped if name in bad]
-    caught = [name in dropped for name, is_bad in bad.items() if is_bad]
+    seen = [(bad[name], a <= 0) for name, a in zip(found["ids"], found["A"]) if name in bad]
+    left = [is_bad for is_bad, dropped in seen if dropped]
+    caught = [dropped for is_bad, dropped in seen if is_bad]
     return {
         "kept": found["kept"],
         "dropped are bad": float(np.mean(left)) if left else float("nan"),

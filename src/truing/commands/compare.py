@@ -16,7 +16,7 @@ import numpy as np
 
 from truing.align.offline import METHODS, Offline
 from truing.align.offline import offline as align
-from truing.align.rewards import Part, Rewards
+from truing.align.rewards import Part, Rewards, as_text
 from truing.commands.compared import START, pictures, show_table
 from truing.commands.evaluate import items
 from truing.commands.offline import judges
@@ -30,6 +30,8 @@ from truing.records import Example, Sampling, UserError, fingerprint
 from truing.run import read_run, say, set_output
 from truing.schema import Mistake, at_least, plain
 from truing.stats.text import distinct, unique_rate
+
+FIXED = ("model", "data", "method", "rewards", "run", "machine", "cache")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Compare(Offline):
 def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dict[str, Any]:
     """Run what is missing, print the table, write the page."""
     arms = {name: _arm(settings, name) for name in settings.arms}
-    folder = Path(settings.run.folder) / (settings.run.name or f"compare-{recipe_hash(settings)[:8]}")
+    folder = Path(settings.run.folder) / (settings.run.name or f"compare-{recipe_hash(_base(settings))[:8]}")
     asked = [replace(e, answers=(), judgements=()) for e in items(settings.prompts, settings.count, 0)]
     learnt = examples if examples is not None else list(_read(settings))
     rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
@@ -105,8 +107,8 @@ class Bench:
         ledger = [e["phases"] for e in view.events if e["event"] == "ledger"]
         spent = {
             "updates": len(view.series("rows")),
-            "F": sum(phase["F"] for told in ledger for phase in told.values()),
-            "seconds": sum(phase.get("seconds", 0) for told in ledger for phase in told.values()),
+            "F": sum(told["training"]["F"] for told in ledger),
+            "seconds": sum(told["training"]["seconds"] for told in ledger),
         }
         curves = {key: view.series(f"watch/{key}") for key in ("reward", "unique", "kl", "length")}
         say(f"{name}, seed {seed}: {spent['updates']} updates, {spent['seconds']:.0f} s")
@@ -115,13 +117,13 @@ class Bench:
     def judged(self, name: str, model: str, seed: int) -> dict[str, Any]:
         """What a model says to the prompts, judged; asked once."""
         engine = open_engine(model, self.settings.machine)
-        how = [asdict(self.settings.sampling), [e.id for e in self.asked], [p.judge.fingerprint for p in self.testing]]
+        rewards = Rewards(self.testing, self.folder / "cache")
+        how = [asdict(self.settings.sampling), [e.id for e in self.asked], rewards.fingerprint]
         key = fingerprint(["compare", engine.fingerprint, how])
 
         def ask(_: list[str]) -> list[Mapping[str, Any]]:
             drawn = engine.sample([e.prompt for e in self.asked], self.settings.sampling)
-            texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in drawn]
-            rewards = Rewards(self.testing, self.folder / "cache")
+            texts = as_text(drawn, self.asked)
             parts = rewards.of(texts)
             said = [e.answers[0].text for e in texts]
             return [
@@ -150,13 +152,17 @@ def _arm(settings: Compare, text: str) -> Offline:
         key, equals, value = one.partition("=")
         if not equals:
             raise Mistake(("arms",), f"{text}: write settings as key=value.")
-        place = own
         *above, last = key.split(".")
-        for part in above:
-            place = place.setdefault(part, {})
+        if (above or [last])[0] in FIXED or len(above) > 1:
+            raise Mistake(("arms",), f"{text}: {key} is the same for all arms.")
+        place = own.setdefault(above[0], {}) if above else own
         place[last] = None if value == "none" else value
-    base = {f.name: getattr(settings, f.name) for f in fields(Offline)}
-    return load(Offline, plain(Offline(**base)), own)
+    return load(Offline, plain(_base(settings)), own)
+
+
+def _base(settings: Compare) -> Offline:
+    """What all arms have in common."""
+    return Offline(**{f.name: getattr(settings, f.name) for f in fields(Offline)})
 
 
 def _slug(name: str) -> str:

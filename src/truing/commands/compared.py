@@ -48,7 +48,7 @@ def show_table(title: str, found: Found) -> None:
             *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "F")),
         ]
     columns = ["reward", f"above {START}", f"above {first}", "sd over seeds", "best − last", "collapsed", "unique"]
-    note = "intervals over seeds, and over prompts for differences; F: forward passes of one answer, backward is two"
+    note = "intervals over seeds, and over prompts for differences; F: passes while training, backward is two"
     show(title, [*columns, "words", "updates", "F"], rows, note)
 
 

@@ -24,7 +24,7 @@ from truing.records import Example, UserError, fingerprint
 
 @dataclass(frozen=True)
 class Called:
-    """`source` says which function this is, also after it was changed."""
+    """`source` is the text of the function's module: what it calls there is part of what it says."""
 
     name: str
     function: Callable[..., Sequence[float | None]]
@@ -40,7 +40,7 @@ class Called:
         function = getattr(module, name, None)
         if not callable(function):
             raise UserError(f"{where}: there is no function '{name}' in {place}.")
-        return cls(f"call:{where}", function, _text(function))
+        return cls(f"call:{where}", function, _text(module))
 
     @property
     def fingerprint(self) -> str:
@@ -79,7 +79,11 @@ def _from_file(path: Path) -> Any:
     if not path.is_file() or spec is None or spec.loader is None:
         raise UserError(f"{path}: there is no such Python file.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}.") from error
     return module
 
 
@@ -88,12 +92,12 @@ def _from_name(name: str) -> Any:
         sys.path.insert(0, here)
     try:
         return import_module(name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name}: no module of this name can be imported ({error}).") from None
+    except Exception as error:
+        raise UserError(f"{name} cannot be imported: {type(error).__name__}: {error}.") from None
 
 
-def _text(function: Callable[..., Any]) -> str:
+def _text(module: Any) -> str:
     try:
-        return inspect.getsource(function)
+        return inspect.getsource(module)
     except (OSError, TypeError):
-        return repr(function)
+        return str(getattr(module, "__version__", module.__name__))

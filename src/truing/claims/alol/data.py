@@ -103,7 +103,8 @@ def l7(found: Found) -> Outcome:
     why = "gold {} by imitation of the worst, {} by a_lol_seq on it, {} by imitation of the best".format(
         *(f"{v.estimate:.2f}" if v else "–" for v in ends)
     )
-    return Outcome(above(enough, 0.0), why, numbers)
+    apart = over_seeds({seed: gold["high"][seed] - gold["low"][seed] for seed in both})
+    return Outcome(all_hold(above(enough), above(apart)), why, numbers)
 
 
 def l10(found: Found) -> Outcome:
