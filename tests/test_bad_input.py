@@ -141,7 +141,11 @@ def test_a_recipe_with_a_mistake(refused, recipe, sentence):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("offline ./lm --method dppo", "--method must be 'nll' or 'dpo', not 'dppo'."),
+        (
+            "offline ./lm --method dppo",
+            "--method must be 'nll', 'filtered_nll', 'wbc', 'r_gold', 'r_lol', 'a_lol', 'a_lol_seq', 'a_lol_ref_free', "
+            "'a_lol_kl', 'dpo', 'dpo_ref_free', 'pro' or 'kto', not 'dppo'.",
+        ),
         ("sft ./lm --optim.lr nan", "--optim.lr must be a number, not 'nan'."),
         (
             "sft ./lm --optim.epochs 0.01",
