@@ -19,14 +19,13 @@ from truing.align.offline import offline as align
 from truing.align.rewards import Part, Rewards, as_text
 from truing.commands.compared import START, pictures, show_table
 from truing.commands.evaluate import items
-from truing.commands.offline import judges
+from truing.commands.offline import judges, read_all
 from truing.commands.pictures import page
 from truing.commands.tables import report
 from truing.config import load, recipe_hash
-from truing.data import read
 from truing.engine import open_engine
 from truing.evaluate.rows import Rows
-from truing.records import Example, Sampling, UserError, fingerprint
+from truing.records import Example, Sampling, fingerprint
 from truing.run import read_run, say, set_output
 from truing.schema import Mistake, at_least, plain
 from truing.stats.text import distinct, unique_rate
@@ -63,7 +62,7 @@ def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dic
     arms = {name: _arm(settings, name) for name in settings.arms}
     folder = Path(settings.run.folder) / (settings.run.name or f"compare-{recipe_hash(_base(settings))[:8]}")
     asked = [replace(e, answers=(), judgements=()) for e in items(settings.prompts, settings.count, 0)]
-    learnt = examples if examples is not None else list(_read(settings))
+    learnt = read_all(settings.data, examples)
     rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
     testing = judges(settings.test, settings.data, settings.machine, learnt) if settings.test else rewarding
     with Rows(folder) as rows:
@@ -167,14 +166,6 @@ def _base(settings: Compare) -> Offline:
 
 def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in "._=+-" else "-" for c in name)
-
-
-def _read(settings: Compare) -> Sequence[Example]:
-    data = settings.data
-    if not isinstance(data.path, str):
-        raise UserError("data.path: a comparison learns from one file.")
-    format = None if data.format == "auto" else data.format
-    return read(data.path, format=format, on_defect=data.on_defect, limit=data.limit)
 
 
 def estimate(settings: Compare) -> str:

@@ -37,7 +37,7 @@ def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] |
     if kind == "world" and rest.partition(".")[0] == "gold":
         return Part(_gold(rest.partition(".")[2] or "overall"), weight)
     if name == "lexical:tfidf":
-        return Part(TfIdf.of(a.text for e in _read(data, examples) for a in e.answers), weight)
+        return Part(TfIdf.of(a.text for e in read_all(data, examples) for a in e.answers), weight)
     if kind == "lexical":
         if rest not in LEXICAL:
             raise Mistake(("rewards",), f"there is no lexical:{rest}; there are {', '.join(LEXICAL)}, tfidf.")
@@ -72,7 +72,7 @@ def _gold(part: str) -> Judge:
     return Rule(f"world:gold.{part}", lambda prompt, answer: float(getattr(gold(place, prompt, answer), part)))
 
 
-def _read(data: Data, examples: Sequence[Example] | None) -> Sequence[Example]:
+def read_all(data: Data, examples: Sequence[Example] | None) -> Sequence[Example]:
     if examples is not None:
         return examples
     paths = [data.path] if isinstance(data.path, str) else data.path

@@ -21,8 +21,8 @@ def kto(beta: float = 0.1, good_weight: float = 1.0, bad_weight: float = 1.0) ->
     def function(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
         gone = batch.per_answer_sum(signals["logps"] - batch.per_token["ref_logps"])
         good = batch.per_answer["label"] > 0
-        side = good.to(gone.dtype)
-        sign, weight = 2 * side - 1, side * good_weight + (1 - side) * bad_weight
+        share = good.to(gone.dtype)
+        sign, weight = 2 * share - 1, share * good_weight + (1 - share) * bad_weight
         utility = torch.sigmoid(beta * sign * (gone - batch.per_answer["reference_point"]))
         metrics: Metrics = {"reference_point": tally(batch.per_answer["reference_point"])}
         metrics |= {f"rewards/{name}": tally(beta * gone[side]) for name, side in (("good", good), ("bad", ~good))}
