@@ -25,7 +25,7 @@ def study(folder: Path, *, size: str, seed: int) -> dict:
 
 def judge(found: Found) -> Outcome:
     value = average(found, mean("right"), size="tiny")
-    return Outcome(value.estimate > 0.3, "so it is", [Number("right", value)], [Picture("a", "x", "y", [])])
+    return Outcome({"much": value.estimate > 0.3}, "so it is", [Number("right", value)], [Picture("a", "x", "y", [])])
 
 
 CLAIM = Claim(
@@ -58,6 +58,8 @@ def test_quick_runs_its_cells_once_and_full_runs_the_rest(paper, tmp_path):
     assert len(CALLS) == len(set(CALLS)) == 6
     assert [c["verdict"] for c in cards(tmp_path, "full")] == ["supported", "supported"]
     assert "It works again" in page.read_text()
+    assert second["conditions"] == [{"words": "much", "holds": True}] and "✓</b> much" in page.read_text()
+    assert "✓ much" in (tmp_path / "askell2021-full.md").read_text()
 
 
 def test_a_killed_command_goes_on_where_it_was(paper, tmp_path, monkeypatch):
@@ -111,6 +113,14 @@ def test_too_few_seeds_are_inconclusive_whatever_they_show():
     assert card(CLAIM, Found([]), 0.0).verdict == "not run here"
     three = Found([({"size": "tiny", "seed": s}, {"right": [0.0, s / 10]}) for s in range(3)])
     assert card(CLAIM, three, 0.0).verdict == "not supported"
+
+
+@pytest.mark.parametrize(
+    ("parts", "holds"),
+    [((True, True), True), ((True, None), None), ((None, False), False), ((True, False), False), ((), None)],
+)
+def test_one_condition_that_fails_decides_and_one_unknown_leaves_it_open(parts, holds):
+    assert Outcome(dict(zip("ab", parts)), "").holds is holds
 
 
 def test_differences_pair_seeds_and_one_seed_pairs_items():

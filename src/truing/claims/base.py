@@ -89,12 +89,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the judge says. `holds` is None where the cells cannot tell."""
+    """What the judge says. `conditions`: what has to come out, in a few words, and whether it did; None where the cells
+    cannot tell."""
 
-    holds: bool | None
+    conditions: Mapping[str, bool | None]
     why: str
     numbers: Sequence[Number] = ()
     pictures: Sequence[Picture] = ()
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether all do: False if one does not, None if none fails and one cannot be told."""
+        parts = list(self.conditions.values())
+        if False in parts:
+            return False
+        return None if not parts or None in parts else True
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,7 @@ class Card:
     claim: Claim
     verdict: Word
     why: str
+    conditions: Mapping[str, bool | None] = field(default_factory=dict)
     numbers: Sequence[Number] = ()
     pictures: Sequence[Picture] = ()
     cells: int = 0
@@ -145,7 +155,8 @@ def card(claim: Claim, found: Found, seconds: float) -> Card:
         leaning = "" if outcome.holds is None else "support" if outcome.holds else "no support"
         hint = f" (it would be {leaning})" if leaning else ""
         verdict, why = "inconclusive", f"{len(seeds)} of {claim.seeds} seeds{hint}; {why}"
-    return Card(claim, verdict, why, outcome.numbers, outcome.pictures, len(found), seconds, seeds, leaning)
+    said = (verdict, why, outcome.conditions, outcome.numbers, outcome.pictures)
+    return Card(claim, *said, len(found), seconds, seeds, leaning)
 
 
 def grid(study: Study, quick: Callable[[dict[str, Any]], bool] = lambda _: False, **axes: Sequence[Any]) -> list[Cell]:

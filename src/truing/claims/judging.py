@@ -76,6 +76,18 @@ def above(interval: Interval | None, bound: float = 0.0) -> bool | None:
     return interval.low > bound
 
 
+def below(interval: Interval | None, bound: float = 0.0) -> bool | None:
+    """Does it lie below the bound? None as above."""
+    if interval is None or np.isinf(interval.low):
+        return None
+    return interval.high < bound
+
+
+def denied(condition: bool | None) -> bool | None:
+    """What must not be shown: that a condition holds."""
+    return None if condition is None else not condition
+
+
 def curve(label: str, points: Iterable[tuple[float, Interval | None]]) -> Curve:
     """What is there of a line over sizes or counts; a single seed has a mean and no whiskers."""
     shown = []
@@ -84,13 +96,6 @@ def curve(label: str, points: Iterable[tuple[float, Interval | None]]) -> Curve:
             lone = bool(np.isinf(v.low))
             shown.append((float(x), v.estimate, v.estimate if lone else v.low, v.estimate if lone else v.high))
     return Curve(label, shown)
-
-
-def all_hold(*parts: bool | None) -> bool | None:
-    """True if all do, False if one does not, else nothing can be said."""
-    if False in parts:
-        return False
-    return None if None in parts else True
 
 
 def together(

@@ -10,11 +10,18 @@ from typing import Any
 from truing.claims.base import MARKS, Card, Number
 from truing.stats.intervals import Interval
 
+HELD: dict[bool | None, str] = {True: "✓", False: "✗", None: "?"}
+
 
 def brief(card: Card) -> str:
     """Why the verdict is what it is, and the numbers that count."""
-    lines = [card.why, *(f"{n.label}: {value_in_words(n)}" for n in card.numbers if n.role != "context")]
-    return "\n".join(lines)
+    return "\n".join(_said(card))
+
+
+def _said(card: Card) -> list[str]:
+    held = "; ".join(f"{HELD[holds]} {words}" for words, holds in card.conditions.items())
+    numbers = [f"{n.label}: {value_in_words(n)}" for n in card.numbers if n.role != "context"]
+    return [card.why, *([held] if held else []), *numbers]
 
 
 def value_in_words(number: Number) -> str:
@@ -29,9 +36,7 @@ def as_markdown(cards: Sequence[Card]) -> str:
     lines = ["| | claim | verdict | what was found | cells |", "|---|---|---|---|---|"]
     for card in cards:
         verdict = card.verdict + (f", towards {card.leaning}" if card.leaning else "")
-        said = "<br>".join(
-            [card.why, *(f"{n.label}: {value_in_words(n)}" for n in card.numbers if n.role != "context")]
-        )
+        said = "<br>".join(_said(card))
         cells = f"{card.cells} of {len(card.claim.cells)}"
         lines.append(f"| {card.claim.id} | {card.claim.title} | {verdict} | {said} | {cells} |")
     return "\n".join(lines) + "\n"
@@ -47,6 +52,7 @@ def as_row(card: Card) -> dict[str, Any]:
         "test": claim.test,
         "verdict": card.verdict,
         "why": card.why,
+        "conditions": [{"words": words, "holds": holds} for words, holds in card.conditions.items()],
         "leaning": card.leaning,
         "cells": card.cells,
         "of": len(claim.cells),

@@ -14,6 +14,7 @@ from truing.run import duration
 
 WORDS = {"supported": "f2", "not supported": "f1", "inconclusive": "f4", "not run here": "f5"}
 ROLES = {"effect": "", "control": "control", "context": "beside it"}
+MARKS = {True: '<b class="f2">✓</b>', False: '<b class="f1">✗</b>', None: '<b class="f4">?</b>'}
 Card = Mapping[str, Any]
 
 
@@ -44,13 +45,18 @@ def _overview(one: Mapping[str, Any]) -> str:
         [
             esc(c["id"]),
             f'<a href="#{_anchor(c)}">{esc(c["title"])}</a>',
-            _word(c),
-            f"<small>{esc(c['leaning'] and 'towards ' + c['leaning'])}</small>",
+            f"{_word(c)} <small>{esc(c['leaning'] and 'towards ' + c['leaning'])}</small>",
+            Right(_held(c)),
             Right(f"{c['cells']} of {c['of']}"),
         ]
         for c in one["cards"]
     ]
-    return f'<div class="overview">{table(["", "claim", "verdict", "", Right("cells")], rows)}</div>'
+    return f'<div class="overview">{table(["", "claim", "verdict", Right("held"), Right("cells")], rows)}</div>'
+
+
+def _held(card: Card) -> str:
+    conditions = card["conditions"]
+    return f"{sum(one['holds'] is True for one in conditions)} of {len(conditions)}" if conditions else ""
 
 
 def _word(card: Card) -> str:
@@ -67,11 +73,16 @@ def _card(card: Card) -> str:
     pictures = "".join(picture(p) for p in card["pictures"])
     return (
         f'<section class="sample claim" id="{_anchor(card)}"><h3>{esc(card["id"])} · {esc(card["title"])}</h3>'
-        f"<p>{_word(card)}: {esc(card['why'])}</p>"
+        f"<p>{_word(card)}: {esc(card['why'])}</p>{_conditions(card)}"
         f'<dl><dt>The paper</dt><dd>{esc(card["says"])} <span class="note">({esc(card["mark"])})</span></dd>'
         f"<dt>The test here</dt><dd>{esc(card['test'])}</dd></dl>{_numbers(card)}"
         f'<div class="charts">{pictures}</div><p class="note">{esc(facts)}</p></section>'
     )
+
+
+def _conditions(card: Card) -> str:
+    held = (f"<li>{MARKS[one['holds']]} {esc(one['words'])}</li>" for one in card["conditions"])
+    return f'<ul class="conditions">{"".join(held)}</ul>'
 
 
 def _numbers(card: Card) -> str:

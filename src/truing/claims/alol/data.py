@@ -5,12 +5,22 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from truing.claims.aligned import aligned
 from truing.claims.alol.methods import GOLD, NOISE, SIZE, N
 from truing.claims.base import Claim, Found, Outcome, Picture, grid
-from truing.claims.judging import SEEDS, above, all_hold, average, curve, difference, lines, mean, over_seeds, per_seed
+from truing.claims.judging import (
+    SEEDS,
+    above,
+    average,
+    below,
+    curve,
+    denied,
+    difference,
+    lines,
+    mean,
+    over_seeds,
+    per_seed,
+)
 
 NOISES, CAUGHT = (0.1, 0.5, 0.8), 0.8
 SUM = ("helpful", "honest", "harmless", "fluent", "informative")
@@ -56,8 +66,12 @@ def l2(found: Found) -> Outcome:
     )
     shown = [curve("dropped", list(shares.items()))]
     why = ", ".join(f"{v.estimate:.0%} at noise {noise}" for noise, v in shares.items() if v)
-    holds = all_hold(*map(above, steps), above(pure, CAUGHT), above(caught, CAUGHT))
-    return Outcome(holds, f"dropped: {why}", numbers, [Picture("Left over", "noise", "share dropped", shown)])
+    conditions = {
+        **{f"more is dropped at noise {b} than at {a}": above(v) for (a, b), v in zip(pairwise(NOISES), steps)},
+        "what is dropped is by bad speakers": above(pure, CAUGHT),
+        "what bad speakers said is dropped": above(caught, CAUGHT),
+    }
+    return Outcome(conditions, f"dropped: {why}", numbers, [Picture("Left over", "noise", "share dropped", shown)])
 
 
 def l6(found: Found) -> Outcome:
@@ -72,10 +86,10 @@ def l6(found: Found) -> Outcome:
         }
     )
     numbers += lines(("their sum", total, "effect"))
-    unhurt = [None if v is None or np.isinf(v.low) else v.high >= 0 for v in parts.values()]
+    unhurt = {f"{part} does not fall": denied(below(v)) for part, v in parts.items()}
     lost = [part for part, v in parts.items() if v and v.high < 0]
     why = f"{', '.join(lost)} {'is' if len(lost) == 1 else 'are'} traded away" if lost else "none is traded away"
-    return Outcome(all_hold(above(total), *unhurt), why, numbers)
+    return Outcome({"the sum rises": above(total), **unhurt}, why, numbers)
 
 
 def _cells(found: Found, method: str) -> dict[Any, Any]:
@@ -104,7 +118,8 @@ def l7(found: Found) -> Outcome:
         *(f"{v.estimate:.2f}" if v else "–" for v in ends)
     )
     apart = over_seeds({seed: gold["high"][seed] - gold["low"][seed] for seed in both})
-    return Outcome(all_hold(above(enough), above(apart)), why, numbers)
+    conditions = {"the halves differ": above(apart), f"more than {CLOSED:.0%} of the gap is closed": above(enough)}
+    return Outcome(conditions, why, numbers)
 
 
 def l10(found: Found) -> Outcome:
@@ -125,7 +140,8 @@ def l10(found: Found) -> Outcome:
         for m in ("start", "a_lol_seq", "r_lol", "dpo")
     ]
     why = f"with {few} answers {ahead.estimate:+.3f} from r_lol with {many}" if ahead else "too few cells"
-    return Outcome(above(ahead), why, numbers, [Picture("Amounts", "answers", "gold", shown)])
+    conditions = {f"{few} answers above {many} with r_lol": above(ahead)}
+    return Outcome(conditions, why, numbers, [Picture("Amounts", "answers", "gold", shown)])
 
 
 CLAIMS = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from truing.claims.aligned import aligned
 from truing.claims.base import Claim, Found, Outcome, Picture, grid
-from truing.claims.judging import SEEDS, above, all_hold, average, curve, difference, lines, mean, over_seeds, per_seed
+from truing.claims.judging import SEEDS, above, average, below, curve, difference, lines, mean, over_seeds, per_seed
 from truing.stats.intervals import Interval
 
 SIZE, N, NOISE = "base", 2000, 0.5
@@ -55,7 +55,8 @@ def l1(found: Found) -> Outcome:
     shown = [_curve(found, method, "reward") for method in ("nll", *FAMILY)]
     seq = gains["a_lol_seq", "start"]
     why = f"a_lol_seq is {seq.estimate:+.3f} from where it began" if seq else "too few cells"
-    return Outcome(all_hold(*map(above, gains.values())), why, numbers, [Picture("Reward", "updates", "gold", shown)])
+    conditions = {f"{a} above {b}": above(v) for (a, b), v in gains.items()}
+    return Outcome(conditions, why, numbers, [Picture("Reward", "updates", "gold", shown)])
 
 
 def _curve(found: Found, method: str, name: str) -> Any:
@@ -79,7 +80,9 @@ def l3(found: Found) -> Outcome:
         )
     shown = [_curve(found, method, "reward") for method in drops]
     why = f"dpo loses {more.estimate:+.3f} more of its best" if more else "too few cells"
-    return Outcome(above(more), why, numbers, [Picture("Steadiness", "updates", "gold", shown)])
+    return Outcome(
+        {"dpo loses more of its best": above(more)}, why, numbers, [Picture("Steadiness", "updates", "gold", shown)]
+    )
 
 
 def _drop(found: Mapping[str, Any]) -> float:
@@ -101,9 +104,8 @@ def l4(found: Found) -> Outcome:
     shown = [_curve(found, method, "unique") for method in ("nll", "a_lol_seq", "dpo")]
     why = f"{apart.estimate:+.3f} at the same reward" if apart else "no reward that both reach"
     enough = len(_matched(found, "a_lol_seq", "dpo")) == len(per_seed(found, GOLD, method="dpo"))
-    return Outcome(
-        above(apart) if enough else None, why, numbers, [Picture("Variety", "updates", "different answers", shown)]
-    )
+    conditions = {"more varied at the same reward": above(apart) if enough else None}
+    return Outcome(conditions, why, numbers, [Picture("Variety", "updates", "different answers", shown)])
 
 
 def _matched(found: Found, a: str, b: str) -> dict[Any, float]:
@@ -133,7 +135,8 @@ def l5(found: Found) -> Outcome:
     gaps = {part: _gain(found, "a_lol_seq", "dpo", mean(f"gold/{part}")) for part in ("helpful", "harmless")}
     numbers = lines(*((f"{part}: a_lol_seq − dpo", v, "effect") for part, v in gaps.items()))
     why = ", ".join(f"{v.estimate:+.3f} {part}" for part, v in gaps.items() if v)
-    return Outcome(all_hold(*map(above, gaps.values())), f"by gold: {why}", numbers)
+    conditions = {f"more {part} than dpo": above(v) for part, v in gaps.items()}
+    return Outcome(conditions, f"by gold: {why}", numbers)
 
 
 def l8(found: Found) -> Outcome:
@@ -149,7 +152,10 @@ def l8(found: Found) -> Outcome:
     less = {m: _gain(found, m, "r_gold", mean("unique")) for m in ORDER}
     numbers += lines(*((f"different answers: {m} − r_gold", v, "effect") for m, v in less.items()))
     why = f"{sum(above(v) is True for v in best.values())} of {len(best)} beaten"
-    return Outcome(all_hold(*map(above, (*best.values(), *less.values()))), why, numbers)
+    conditions = {f"above {b}": above(v) for b, v in best.items()} | {
+        f"{m} more varied than r_gold": above(v) for m, v in less.items()
+    }
+    return Outcome(conditions, why, numbers)
 
 
 def l9(found: Found) -> Outcome:
@@ -161,7 +167,11 @@ def l9(found: Found) -> Outcome:
         ("gold: a_lol_kl − a_lol_ref_free", _gain(found, "a_lol_kl", "a_lol_ref_free"), "context"),
     )
     why = f"{seq.estimate:+.3f} and {free.estimate:+.3f} beside a_lol" if seq and free else "too few cells"
-    return Outcome(all_hold(above(seq), above(free, -WORSE)), why, numbers)
+    conditions = {
+        "a_lol_seq above a_lol": above(seq),
+        f"a_lol_ref_free at most {WORSE} below it": above(free, -WORSE),
+    }
+    return Outcome(conditions, why, numbers)
 
 
 def l12(found: Found) -> Outcome:
@@ -176,9 +186,12 @@ def l12(found: Found) -> Outcome:
         *((f"share of different answers, ε = {e}", v, "context") for e, v in varied.items()),
         ("share of different answers without truncation", free, "effect"),
     )
-    collapsed = None if free is None or start is None else free.high < COLLAPSED * start.estimate
+    conditions = {
+        "the filter alone helps": above(rungs["nll", "filtered_nll"]),
+        "without truncation the policy collapses": below(free, COLLAPSED * start.estimate) if start else None,
+    }
     why = f"without truncation {free.estimate:.2f} of answers differ" if free else "too few cells"
-    return Outcome(all_hold(above(rungs["nll", "filtered_nll"]), collapsed), why, numbers)
+    return Outcome(conditions, why, numbers)
 
 
 def _plain(found: Found) -> Found:
@@ -191,7 +204,7 @@ def _unclipped(found: Found) -> Found:
 
 def l11(found: Found) -> Outcome:
     """PPO is not here yet."""
-    return Outcome(None, "PPO has its own verb, and joins when it is there")
+    return Outcome({}, "PPO has its own verb, and joins when it is there")
 
 
 _SETTING = f"{N} answers, {NOISE:.0%} of the speakers bad, world:{SIZE}"

@@ -14,10 +14,11 @@ from truing.claims.judging import (
     SIZES,
     Value,
     above,
-    all_hold,
     average,
+    below,
     contains,
     curve,
+    denied,
     difference,
     lines,
     mean,
@@ -103,25 +104,29 @@ def a7(found: Found) -> Outcome:
     why = f"ranked is {last.estimate:+.3f} from imitation at the largest size" if last else "too few cells"
     shown = [_accuracy(found, sizes, objective) for objective in ("ranked", "imitation")]
     picture = Picture("Ranked families", "parameters", "accuracy", shown)
-    holds = all_hold(above(last, AHEAD), grows.goes(1), contains(coins, 0.5))
-    return Outcome(holds, why, numbers, [picture])
+    conditions = {
+        f"more than {AHEAD} ahead at the largest size": above(last, AHEAD),
+        "the gap grows with size": grows.goes(1),
+        "coins teach nothing": contains(coins, 0.5),
+    }
+    return Outcome(conditions, why, numbers, [picture])
 
 
 def a8(found: Found) -> Outcome:
     """Binary discrimination is about as good as imitation."""
-    sizes, numbers, same, said = sizes_in(found), list[Number](), list[bool | None](), list[str]()
+    sizes, numbers, same, said = sizes_in(found), list[Number](), dict[str, bool | None](), list[str]()
     for family in found.params("family"):
         cells = found.where(family=family, size=sizes[-1])
         taught, imitated = (per_seed(cells, RIGHT, objective=objective) for objective in ("ranked", "imitation"))
         gaps = {seed: taught[seed] - imitated[seed] for seed in taught if seed in imitated}
         interval, equal = equivalent(list(gaps.values()), EQUAL) if len(gaps) > 1 else (over_seeds(gaps), None)
-        same.append(equal)
+        same[f"as good on {family}"] = equal
         said += [f"{interval.estimate:+.3f} on {family}"] if interval else []
         numbers += lines((f"{family}: preference model − imitation (90 %)", interval, "effect"))
     numbers += _beside(found, sizes[-1], {"objective": "none"}, "the language model itself")
     shown = [_accuracy(found, sizes, objective) for objective in ("ranked", "imitation")]
     why = f"the preference model is {', '.join(said)} from imitation at the largest size"
-    return Outcome(all_hold(*same), why, numbers, [Picture("Binary families", "parameters", "accuracy", shown)])
+    return Outcome(same, why, numbers, [Picture("Binary families", "parameters", "accuracy", shown)])
 
 
 def _by_family(found: Found, size: str, a: str, b: str) -> list[Any]:
@@ -167,11 +172,12 @@ def a12(found: Found) -> Outcome:
         *((f"accuracy on cut replies, {read}", _cut(found, read, at), "context") for read in READS),
     )
     shown = [curve(read, [(n, _cut(found, read, n)) for n in FEW]) for read in READS]
-    worse = [None if v is None or np.isinf(v.low) else v.high < 0 for v in whole.values()]
-    holds = all_hold(*map(above, cut.values()), *(None if one is None else not one for one in worse))
+    conditions = {f"cut replies: above {words[o]}": above(v) for o, v in cut.items()} | {
+        f"all: not below {words[o]}": denied(below(v)) for o, v in whole.items()
+    }
     levels = [v.estimate for read in READS if (v := _cut(found, read, at))]
     why = f"on cut replies {', '.join(f'{v:.3f}' for v in levels)} by {', '.join(READS)}" if levels else "too few cells"
-    return Outcome(holds, why, numbers, [Picture("Replies that are cut", "pairs", "accuracy", shown)])
+    return Outcome(conditions, why, numbers, [Picture("Replies that are cut", "pairs", "accuracy", shown)])
 
 
 def _cut(found: Found, read: str, n: int) -> Interval | None:

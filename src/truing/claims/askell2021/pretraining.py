@@ -9,7 +9,6 @@ from truing.claims.base import Claim, Found, Outcome, Picture, grid
 from truing.claims.judging import (
     SEEDS,
     above,
-    all_hold,
     average,
     curve,
     difference,
@@ -104,8 +103,10 @@ def a9(found: Found) -> Outcome:
     shrinks = over_seeds(_shrinks(found, mixed, none))
     numbers += lines((f"gain with {FEW} pairs − gain with {MANY}", shrinks, "effect"))
     why = f"{few.estimate:+.3f} with {FEW} pairs, {many.estimate:+.3f} with {MANY}" if few and many else "too few cells"
-    holds = all_hold(*map(above, (owed["none"], owed["shuffled"], owed["text"], shrinks)))
-    return Outcome(holds, why, numbers, [Picture("Transfer", "pairs", "accuracy", shown)])
+    words = {"none": "none", "shuffled": "the judgements shuffled", "text": "the texts read as a language model"}
+    conditions = {f"above {word}": above(owed[name]) for name, word in words.items()}
+    conditions["the gain shrinks with more pairs"] = above(shrinks)
+    return Outcome(conditions, why, numbers, [Picture("Transfer", "pairs", "accuracy", shown)])
 
 
 def _shrinks(found: Found, mixed: Mapping[str, Any], none: Mapping[str, Any]) -> dict[Any, float]:
@@ -129,7 +130,7 @@ def a10(found: Found) -> Outcome:
         numbers += lines((f"without fine-tuning, {encoding}", untuned, "context"))
     few = gaps.get(FEW)
     why = f"binary {few.estimate:+.3f} against ranked with {FEW} pairs" if few else "too few cells"
-    return Outcome(above(few), why, numbers)
+    return Outcome({f"binary above ranked with {FEW} pairs": above(few)}, why, numbers)
 
 
 def a11(found: Found) -> Outcome:
@@ -157,7 +158,7 @@ def a11(found: Found) -> Outcome:
         holds = slopes["ranked"].low > slopes["binary"].high
     why = ", ".join(f"{e} loses {v.estimate:.2f}" for e, v in slopes.items()) or "too few cells"
     picture = Picture("Unlearning", "distance of the new order", f"accuracy after {WORDS} pairs", shown)
-    return Outcome(holds, why, numbers, [picture])
+    return Outcome({"ranked loses more with distance": holds}, why, numbers, [picture])
 
 
 def a13(found: Found) -> Outcome:
@@ -177,7 +178,8 @@ def a13(found: Found) -> Outcome:
         ("with 500 pairs", more, "effect"),
         *((label, average(cells, mean(key)), "context") for label, key in probes.items()),
     )
-    return Outcome(above(gain), f"{gain.estimate:+.3f} with {FEW} pairs" if gain else "too few cells", numbers)
+    why = f"{gain.estimate:+.3f} with {FEW} pairs" if gain else "too few cells"
+    return Outcome({f"above none with {FEW} pairs": above(gain)}, why, numbers)
 
 
 def a15(found: Found) -> Outcome:
@@ -201,7 +203,8 @@ def a15(found: Found) -> Outcome:
         if keeps and costs
         else ""
     )
-    return Outcome(all_hold(above(keeps), above(costs, -COSTS)), why, numbers)
+    conditions = {"language is spared": above(keeps), f"accuracy is less than {COSTS} lower": above(costs, -COSTS)}
+    return Outcome(conditions, why, numbers)
 
 
 CLAIMS = [

@@ -13,8 +13,8 @@ from truing.claims.judging import (
     SIZES,
     Value,
     above,
-    all_hold,
     average,
+    below,
     curve,
     difference,
     growth,
@@ -89,8 +89,13 @@ def a1(found: Found) -> Outcome:
     )
     if above(beyond) is False:
         why += "; plain text of equal length raises it as much, so little is owed to the good example"
-    holds = all_hold(*map(above, (helps, hurts, beyond, more)))
-    return Outcome(holds, why, numbers, [_doses(found), _by_size(found)])
+    conditions = {
+        "the good preface helps": above(helps),
+        "more than plain text of equal length": above(beyond),
+        "a rude one hurts": above(hurts),
+        "more in larger models": above(more),
+    }
+    return Outcome(conditions, why, numbers, [_doses(found), _by_size(found)])
 
 
 def _doses(found: Found) -> Picture:
@@ -133,8 +138,14 @@ def a2(found: Found) -> Outcome:
         *((f"loss on plain text, {arm}", average(found, mean("lm"), arm=arm), "context") for arm in beside),
         *((f"mass beyond its 16 likeliest, {arm}", average(found, mean("tail"), arm=arm), "context") for arm in beside),
     )
-    holds = all_hold(*map(above, (given, kept, beyond, enough)), above(skills, -LOST))
-    return Outcome(holds, f"{share:.0%} of the preface's gain is there without the preface", numbers)
+    conditions = {
+        "the preface helps": above(given),
+        "the student is better than it was": above(kept),
+        f"it keeps {RECOVERED:.0%} of what the preface gave": above(enough),
+        "better than with a teacher without the preface": above(beyond),
+        f"it loses at most {LOST:.0%} of its skills": above(skills, -LOST),
+    }
+    return Outcome(conditions, f"{share:.0%} of the preface's gain is there without the preface", numbers)
 
 
 def _enough(found: Found) -> dict[Any, float]:
@@ -160,9 +171,10 @@ def a3(found: Found) -> Outcome:
     for size in sizes_in(found):
         numbers += lines((f"MC1 by ln P, {size}", average(found, mean("mc1/sum"), size=size, **PLAIN), "context"))
     plain, prompted = slopes.values()
-    holds = None if plain is None or prompted is None else plain.high < 0 < prompted.low
-    why = "plain models get worse with size and prompted ones better" if holds else "the two trends do not part"
-    return Outcome(holds, why, numbers, [Picture("Truth against belief", "parameters", "MC1 by I(a, q)", shown)])
+    conditions = {"plain models get worse with size": below(plain), "prompted ones get better": above(prompted)}
+    parted = all(conditions.values())
+    why = "plain models get worse with size and prompted ones better" if parted else "the two trends do not part"
+    return Outcome(conditions, why, numbers, [Picture("Truth against belief", "parameters", "MC1 by I(a, q)", shown)])
 
 
 def a14(found: Found) -> Outcome:
@@ -182,7 +194,8 @@ def a14(found: Found) -> Outcome:
     )
     falling = "harm falls" if above(total) else "harm is not shown to fall"
     than = "further than" if above(beyond) else "no further than"
-    return Outcome(all_hold(above(total), above(beyond)), f"{falling}, {than} behind plain text", numbers)
+    conditions = {"harm falls": above(total), "further than behind plain text of equal length": above(beyond)}
+    return Outcome(conditions, f"{falling}, {than} behind plain text", numbers)
 
 
 CLAIMS = [

@@ -13,7 +13,6 @@ from truing.claims.judging import (
     SEEDS,
     SIZES,
     above,
-    all_hold,
     average,
     lines,
     mean,
@@ -59,7 +58,11 @@ def c5(found: Found) -> Outcome:
         ("preference model", over_seeds(by_seed["preference"]), "context"),
     )
     why = "; ".join(f"{who} {v.estimate:.2f}" for who in by_seed if (v := over_seeds(by_seed[who])))
-    return Outcome(all_hold(above(ahead, BETTER), above(helps)), why, numbers)
+    conditions = {
+        f"the preference model more than {BETTER} above the prompted one": above(ahead, BETTER),
+        "that above the plain one": above(helps),
+    }
+    return Outcome(conditions, why, numbers)
 
 
 def _ways(cells: Found, who: str) -> list[str]:
@@ -93,7 +96,12 @@ def c9(found: Found) -> Outcome:
     why = f"harmless replies are above harmful ones with a chance of {told.estimate:.2f}" if told else "too few cells"
     coins = average(found, mean("auroc"), control="shuffled")
     beyond = None if told is None or coins is None else above(told, coins.high)
-    return Outcome(all_hold(above(told, TOLD), above(over_seeds(within), TOLD), beyond), why, numbers)
+    conditions = {
+        f"a chance above {TOLD}": above(told, TOLD),
+        "also among replies to one prompt": above(over_seeds(within), TOLD),
+        "above coins": beyond,
+    }
+    return Outcome(conditions, why, numbers)
 
 
 CLAIMS = [

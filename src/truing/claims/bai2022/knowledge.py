@@ -15,8 +15,8 @@ from truing.claims.judging import (
     SIZES,
     Value,
     above,
-    all_hold,
     average,
+    below,
     curve,
     lines,
     over_seeds,
@@ -77,7 +77,9 @@ def c2(found: Found) -> Outcome:
         shown.append(curve(test, [(turn, average(cells, _at_turn(test, turn))) for turn in (1, 2, 3, 4) if len(cells)]))
     first = gaps["helpful"]
     why = f"{first.estimate:+.3f} at the first turn" if first else "too few cells"
-    return Outcome(above(first), why, numbers, [Picture("Turns", "turn", "accuracy", shown)])
+    return Outcome(
+        {"easier at the first turn": above(first)}, why, numbers, [Picture("Turns", "turn", "accuracy", shown)]
+    )
 
 
 def _at_turn(test: str, turn: int) -> Value:
@@ -114,9 +116,12 @@ def c3(found: Found) -> Outcome:
     sure = [one.temperature > 1 for one in often.values()]
     shown = [curve(s, [(i, average(found.where(size=s, **ONCE), _bin(i))) for i in range(10)]) for s in sizes_in(found)]
     shown.append(curve("stated", [(i, average(once, _bin(i, stated=True))) for i in range(10)]))
-    holds = all_hold(all(fine) if fine else None, all(sure) if sure else None)
+    conditions = {
+        "calibrated by both measures in every seed": all(fine) if fine else None,
+        f"{PASSES:g} passes make it too sure": all(sure) if sure else None,
+    }
     why = f"{sum(fine)} of {len(fine)} models are calibrated by both measures, world:{size}"
-    return Outcome(holds, why, numbers, [Picture("Reliability", "tenth, from unsure to sure", "came true", shown)])
+    return Outcome(conditions, why, numbers, [Picture("Reliability", "tenth, from unsure to sure", "came true", shown)])
 
 
 def _told(found: Found, tests: Sequence[str]) -> dict[Any, Calibration]:
@@ -158,9 +163,13 @@ def c4(found: Found) -> Outcome:
         ("the same among pairs whose scores are as far apart", matched, "context"),
     )
     shown = [curve("accuracy", [(q, average(cells, _above(q))) for q in QUANTILES])]
-    holds = None if falls is None or np.isinf(falls.low) else falls.high < 0
     why = f"{falls.estimate:+.3f} where both score high" if falls else "too few cells"
-    return Outcome(holds, why, numbers, [Picture("High scores", "share of scores below both", "accuracy", shown)])
+    return Outcome(
+        {"harder where both score high": below(falls)},
+        why,
+        numbers,
+        [Picture("High scores", "share of scores below both", "accuracy", shown)],
+    )
 
 
 def _high(found: Mapping[str, Any], quantile: float) -> np.ndarray:

@@ -15,10 +15,11 @@ from truing.claims.judging import (
     SIZES,
     Value,
     above,
-    all_hold,
     average,
+    below,
     contains,
     curve,
+    denied,
     difference,
     lines,
     mean,
@@ -116,9 +117,14 @@ def c1(found: Found) -> Outcome:
         curve(size, [(n, average(clean, both, size=size, n=n)) for n in clean.params("n")]) for size in sizes_in(clean)
     ]
     coins = contains(average(found, both, control="shuffled"), 0.5)
-    holds = all_hold(*map(above, plane.slopes.values()), plane.r2 >= STRAIGHT, coins) if plane else None
+    conditions = {
+        "rises with parameters": above(plane.slopes["size"]) if plane else None,
+        "rises with comparisons": above(plane.slopes["amount"]) if plane else None,
+        f"R² at least {STRAIGHT}": plane.r2 >= STRAIGHT if plane else None,
+        "coins teach nothing": coins,
+    }
     why = f"R² = {plane.r2:.2f} over the logs of parameters and comparisons" if plane else "too few cells"
-    return Outcome(holds, why, numbers, [Picture("Accuracy", "comparisons", "mean of both tests", shown)])
+    return Outcome(conditions, why, numbers, [Picture("Accuracy", "comparisons", "mean of both tests", shown)])
 
 
 def _plane(found: Found, value: Value) -> Fit | None:
@@ -143,13 +149,13 @@ def c6(found: Found) -> Outcome:
     shown = [
         curve(f"{t} pairs", [(s, average(clean, RIGHT[t], share=s)) for s in clean.params("share")]) for t in TESTS
     ]
-    below = [None if v is None or math.isinf(v.low) else v.high < 0.5 for v in crossed.values()]
-    near = [None if v is None or math.isinf(v.low) else v.low > -NEAR for v in behind.values()]
-    gone = [None if v is None or math.isinf(v.low) else v.high >= 0.5 for v in vanish.values()]
+    conditions = {
+        **{f"below chance on {t} pairs without any": below(v, 0.5) for t, v in crossed.items()},
+        **{f"half and half at most {NEAR} below all {t}": above(v, -NEAR) for t, v in behind.items()},
+        **{f"{t}: not below chance without refusals": denied(below(v, 0.5)) for t, v in vanish.items()},
+    }
     why = ", ".join(f"{v.estimate:.2f} on {t} pairs without having learnt any" for t, v in crossed.items() if v)
-    return Outcome(
-        all_hold(*below, *near, *gone), why, numbers, [Picture("Mixtures", "share of harmless", "accuracy", shown)]
-    )
+    return Outcome(conditions, why, numbers, [Picture("Mixtures", "share of harmless", "accuracy", shown)])
 
 
 def _crossed(found: Found) -> dict[str, Interval | None]:
@@ -179,7 +185,7 @@ def c7(found: Found) -> Outcome:
     picture = Picture("Lost by mixing", "parameters", "of each test's best, mean over mixtures", shown)
     ends = [f"{v.estimate:.3f}" for values in lost.values() if (v := over_seeds(values))]
     why = f"{' → '.join(ends)} of the best is lost, from the smallest to the largest"
-    return Outcome(falls.goes(-1), why, numbers, [picture])
+    return Outcome({"the area lost falls with size": falls.goes(-1)}, why, numbers, [picture])
 
 
 def _area(found: Found) -> dict[Any, float]:
@@ -195,20 +201,20 @@ def _area(found: Found) -> dict[Any, float]:
 
 def c8(found: Found) -> Outcome:
     """Another skill is free."""
-    numbers, same = [], []
+    numbers, same = list[Number](), dict[str, bool | None]()
     for name in ("helpful", "summaries"):
         value = mean(f"{name}/accuracy")
         alone = per_seed(found, value, data=name)
         mixed = per_seed(found, value, data="helpful+summaries")
         gaps = [mixed[seed] - alone[seed] for seed in alone if seed in mixed]
         interval, equal = equivalent(gaps, SKILL_EQUAL) if len(gaps) > 1 else (over_seeds(dict(enumerate(gaps))), None)
-        same.append(equal)
+        same[f"{name}: as good as alone"] = equal
         numbers += lines(
             (f"{name}: both learnt − {name} alone (90 %)", interval, "effect"),
             (f"{name} alone", over_seeds(alone), "context"),
         )
-    why = "as good as equal" if all_hold(*same) else f"not shown to be within {SKILL_EQUAL} for both"
-    return Outcome(all_hold(*same), why, numbers)
+    why = "as good as equal" if all(same.values()) else f"not shown to be within {SKILL_EQUAL} for both"
+    return Outcome(same, why, numbers)
 
 
 CLAIMS = [

@@ -14,7 +14,6 @@ from truing.claims.judging import (
     SIZES,
     Value,
     above,
-    all_hold,
     average,
     curve,
     difference,
@@ -56,9 +55,12 @@ def c24(found: Found) -> Outcome:
         ("gold: teacher without the prompt − plain", control, "control"),
     )
     down = all(fall > 0 for fall in falls) if falls else None
-    return Outcome(
-        all_hold(down, above(given), same), f"{np.mean(falls):.0%} of the divergence is gone" if falls else "", numbers
-    )
+    conditions = {
+        "the divergence falls in every seed": down,
+        "the prompt raises gold": above(given),
+        f"distilled within {MARGIN} of prompted": same,
+    }
+    return Outcome(conditions, f"{np.mean(falls):.0%} of the divergence is gone" if falls else "", numbers)
 
 
 _WHO: dict[str, Mapping[str, Any]] = {"distilled": {"arm": "rest"}, "prompted": GOOD}
@@ -110,9 +112,7 @@ def c25(found: Found) -> Outcome:
         else []
     )
     why = "; ".join(said) or "all three orders are as the paper has them"
-    return Outcome(
-        all_hold(*ranked.values()), why, numbers, [Picture("Rejection", "parameters", "AUROC of SRM", shown)]
-    )
+    return Outcome(ranked, why, numbers, [Picture("Rejection", "parameters", "AUROC of SRM", shown)])
 
 
 def _more(a: Value, b: Value) -> Value:
