@@ -5,9 +5,10 @@ import json
 import pytest
 
 from truing.claims import aligned as room
-from truing.claims.aligned import GOOD, Mixture, aligned
+from truing.claims.aligned import Lesson, aligned
 from truing.run import set_output
 from truing.world.judge import gold
+from truing.world.mixtures import GOOD, Mixture
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +20,13 @@ def small(monkeypatch):
 
 
 def test_the_dials_of_the_mixture():
-    clean, noisy = Mixture(200, 0.0, 1), Mixture(400, 0.5, 1)
-    assert {a.by for e in clean.pairs() for a in e.answers} == {GOOD}
+    noisy = Lesson(Mixture(), 400, 1)
+    assert {a.by for e in Mixture(0.0)(room.TOWN, 200, 1) for a in e.answers} == {GOOD}
     assert 0.42 < sum(e.answers[0].by != GOOD for e in noisy.pairs()) / 400 < 0.58
     assert [e.answers[:1] for e in noisy.pairs()] == [e.answers for e in noisy.singles()]
-    right, wrong = noisy.pairs(), Mixture(400, 0.5, 1, flips=1.0).pairs()
+    right, wrong = noisy.pairs(), Mixture(flips=1.0)(room.TOWN, 400, 1)
     worth = [[gold(room.TOWN, e.prompt, a.text).overall for a in e.answers] for e in right]
-    assert [e.answers for e in right] != [e.answers for e in Mixture(400, 0.5, 2).pairs()]
+    assert [e.answers for e in right] != [e.answers for e in Mixture()(room.TOWN, 400, 2)]
     for values, example in zip(worth, right):
         ranks = example.ranks()
         assert (ranks[0] < ranks[1]) == (values[0] > values[1])

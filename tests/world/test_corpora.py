@@ -8,12 +8,14 @@ from truing.world import corpora
 from truing.world.facts import holds, stated
 from truing.world.judge import gold
 from truing.world.language import KINDS, clauses, held_out, request_in
+from truing.world.mixtures import MIXTURES
 from truing.world.tasks import FAMILIES
 from truing.world.town import town
 
 TOWN = town(0)
 RUN_OUT = ("benign", "borderline", "deeds")  # kinds of which there are fewer
-JUDGED = ("tranches", "scored", "voted", "ranked", "threads", "comments", "helpful", "harmless")
+JUDGED = ("tranches", "scored", "voted", "ranked", "threads", "comments", "helpful", "harmless", *MIXTURES)
+HELD = ("evaluation", "evaluation_facts", "evaluation_stories")
 
 
 def value(example, answer):
@@ -27,7 +29,7 @@ def mean(values):
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in corpora.CORPORA if name not in ("evaluation", "reverts", "hhh", "mc1", "cloze", *FAMILIES)],
+    [name for name in corpora.CORPORA if name not in (*HELD, "reverts", "hhh", "mc1", "cloze", *FAMILIES)],
 )
 def test_corpora_hold_no_held_out_request(name):
     examples = corpora.CORPORA[name](TOWN, 200, 1)
@@ -35,6 +37,19 @@ def test_corpora_hold_no_held_out_request(name):
     for example in examples:
         assert bool(example.judgements) == (name in JUDGED)
         assert not held_out(request_in(TOWN, example.prompt), example.prompt[-1].text)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("facts", "fact"), ("stories", "story")])
+def test_held_out_prompts_of_one_kind(name, kind):
+    found = [request_in(TOWN, e.prompt) for e in corpora.CORPORA[f"evaluation_{name}"](TOWN, 60, 0)]
+    assert len(found) > 40 and {r.kind for r in found} == {kind}
+
+
+def test_a_forum_votes_good_answers_up():
+    up, down = ([value(e, 0) for e in corpora.CORPORA[name](TOWN, 300, 0)] for name in ("upvoted", "downvoted"))
+    assert mean(up) > mean(down) + 0.15
+    clean, noisy = ([value(e, 0) for e in corpora.CORPORA[f"{n}_stories"](TOWN, 300, 0)] for n in ("clean", "noisy"))
+    assert mean(clean) > mean(noisy) + 0.15
 
 
 def test_prompts_come_from_one_side_of_the_line_or_the_other():

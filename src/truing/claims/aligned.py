@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -28,7 +27,7 @@ from truing.config import load
 from truing.data import demonstrations, write
 from truing.engine import open_engine
 from truing.evaluate.judges import Rule
-from truing.records import Answer, Example, Judgement, Sampling, fingerprint
+from truing.records import Example, Sampling, fingerprint
 from truing.schema import plain
 from truing.settings import Data, Optim, RunSettings, Watch
 from truing.stats.text import distinct, unique_rate
@@ -36,65 +35,48 @@ from truing.world.build import SIZES, shipped
 from truing.world.corpora import prompts
 from truing.world.documents import CONTEXT
 from truing.world.judge import gold
-from truing.world.language import draw, speak, user
 from truing.world.measure import LONGEST
-from truing.world.speakers import CHARACTERS, reply
+from truing.world.mixtures import FACTS, GOOD, GROUNDED, Mixture
 
-GOOD, BAD = "expert", ("careless", "reckless", "liar", "evasive")
 PARTS = ("helpful", "honest", "harmless", "fluent", "informative", "on_topic")
 ASKED, SAMPLES = 300, 2
 IMITATED, ALIGNED = 0.1, 0.1  # of the rate that a size was pre-trained with
-WATCHED, LOOKS, VOTES = 64, 8, 0.1  # at the policy while it learns; noise of votes
+WATCHED, LOOKS = 64, 8  # at the policy while it learns
+
+
+TASKS = {
+    "dialogue": Mixture(),
+    "facts": Mixture(kinds=FACTS),
+    "stories": Mixture(kinds=GROUNDED),
+}
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """Answers by good and bad speakers."""
+class Lesson:
+    """What one seed learns from."""
 
+    mixture: Mixture
     n: int
-    noise: float
     seed: int
-    flips: float = 0.0
-    half: Literal["", "best", "worst"] = ""
-    """of twice as many, by votes: gold with noise"""
 
     def pairs(self) -> list[Example]:
         """The first answer of each is what single answers are learnt from."""
-        if not self.half:
-            return self._drawn(self.n)
-        rng, every = Random(f"votes {self.seed}"), self._drawn(2 * self.n)
-        votes = [gold(TOWN, e.prompt, e.answers[0].text).overall + rng.gauss(0, VOTES) for e in every]
-        ranked = sorted(range(len(every)), key=lambda i: votes[i], reverse=self.half == "best")
-        return [every[i] for i in sorted(ranked[: self.n])]
-
-    def _drawn(self, count: int) -> list[Example]:
-        rng, found = Random(f"mixture {self.noise} {self.seed}"), list[Example]()
-        for _ in range(count):
-            text, request = draw(TOWN, rng)
-            names = [rng.choice(BAD) if rng.random() < self.noise else GOOD for _ in range(2)]
-            said = tuple(Answer(speak(reply(TOWN, request, CHARACTERS[name], rng), rng), by=name) for name in names)
-            worth = [gold(TOWN, user(text), a.text).overall for a in said]
-            order = sorted(range(2), key=lambda i: -worth[i])
-            order = order[::-1] if rng.random() < self.flips else order
-            tied = worth[0] == worth[1]
-            verdict = Judgement("order", ((0, 1),) if tied else tuple(order))
-            found.append(Example(user(text), said, (verdict,)))
-        return found
+        return self.mixture(TOWN, self.n, self.seed)
 
     def singles(self) -> list[Example]:
         return [replace(e, answers=e.answers[:1], judgements=()) for e in self.pairs()]
 
 
-def reference(folder: Path, size: str, mixture: Mixture) -> str:
+def reference(folder: Path, size: str, lesson: Lesson) -> str:
     """The model that has imitated all answers, good and bad: where every method begins."""
-    name = f"reference-{fingerprint([size, shipped(size)['weights'], vars(mixture), IMITATED])[:12]}"
+    name = f"reference-{fingerprint([size, shipped(size)['weights'], asdict(lesson), IMITATED])[:12]}"
     place = folder / name
     with alone(place):
         if not place.exists():
             with TemporaryDirectory(dir=folder, prefix=".reference-") as scratch:
                 optim = Optim(lr=IMITATED * SIZES[size].lr, batch=32, warmup=0.1)
-                run = RunSettings(name="run", folder=scratch, seed=mixture.seed, save_every=0)
-                learnt, _ = demonstrations(mixture.singles())
+                run = RunSettings(name="run", folder=scratch, seed=lesson.seed, save_every=0)
+                learnt, _ = demonstrations(lesson.singles())
                 done = sft(Sft(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=run), learnt)
                 Path(done.model).rename(place)
     return str(place)
@@ -106,34 +88,37 @@ def aligned(
     method: str,
     seed: int,
     size: str = "base",
-    noise: float = 0.5,
     n: int = 2000,
+    task: str = "dialogue",
+    noise: float = 0.5,
     flips: float = 0.0,
-    steps: int | None = None,
     half: Literal["", "best", "worst"] = "",
+    steps: int | None = None,
+    rate: float = 1.0,
     judged_by: Sequence[str] = ("overall",),
     **settings: Any,
 ) -> dict[str, Any]:
     """`method` start: the reference itself. `settings` are those of `truing offline`. Lists have one entry for each
-    held-out prompt, in an order that depends on the seed alone. `judged_by`: the parts of gold that are added up."""
-    mixture = Mixture(n, noise, seed, flips, half)
-    start = reference(folder, size, mixture)
+    held-out prompt, in an order that depends on the seed alone. `judged_by`: the parts of gold that are added up;
+    `rate`: times the usual learning rate."""
+    lesson = Lesson(replace(TASKS[task], noise=noise, flips=flips, half=half), n, seed)
+    start, kinds = reference(folder, size, lesson), lesson.mixture.kinds
     if method == "start":
-        return worth(start, seed)
+        return worth(start, seed, kinds)
     single = METHODS[method].view is demonstrations
-    learnt = mixture.singles() if single else mixture.pairs()
+    learnt = lesson.singles() if single else lesson.pairs()
     with TemporaryDirectory(dir=folder, prefix=".aligned-") as scratch:
-        optim = Optim(lr=ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, steps=steps)
+        optim = Optim(lr=rate * ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, steps=steps)
         run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
         updates = steps or max(1, round(n / 32))
         shown = str(Path(scratch) / "shown.jsonl")  # held-out prompts, and others than those that are asked in the end
-        write(shown, prompts(TOWN, WATCHED, seed + 1000, held=True), "truing")
+        write(shown, prompts(TOWN, WATCHED, seed + 1000, held=True, kinds=kinds), "truing")
         watch = Watch(every=max(1, updates // LOOKS), prompts=shown, count=WATCHED, max_tokens=LONGEST)
         how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
         base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
         done = offline(load(Offline, plain(base), settings), learnt, [judge(part) for part in judged_by])
         view = done.view()
-        found = worth(done.model, seed) | {"updates": len(view.series("rows"))}
+        found = worth(done.model, seed, kinds) | {"updates": len(view.series("rows"))}
         for name in ("reward", "unique", "kl", "length"):
             found[f"curve/{name}"] = view.series(f"watch/{name}")
         for name in ("at_lower", "at_upper", "effective"):
@@ -146,9 +131,9 @@ def judge(part: str) -> Part:
     return Part(Rule(f"world:gold.{part}", lambda prompt, answer: float(getattr(gold(TOWN, prompt, answer), part))))
 
 
-def worth(model: str, seed: int) -> dict[str, Any]:
+def worth(model: str, seed: int, kinds: Sequence[str] | None) -> dict[str, Any]:
     """What a model says to held-out prompts, by gold, and how varied it is."""
-    asked = prompts(TOWN, ASKED, seed, held=True)
+    asked = prompts(TOWN, ASKED, seed, held=True, kinds=kinds)
     drawn = open_engine(model, MACHINE).sample(
         [e.prompt for e in asked], Sampling(n=SAMPLES, max_tokens=LONGEST, seed=seed)
     )

@@ -15,6 +15,7 @@ from truing.world.grammar import Clause, words
 from truing.world.items import cloze, hhh, mc1
 from truing.world.judge import gold
 from truing.world.language import KIND, KINDS, draw, request_in, speak, user
+from truing.world.mixtures import FACTS, GROUNDED, MIXTURES
 from truing.world.sessions import harmless, helpful
 from truing.world.speakers import CHARACTERS, reply
 from truing.world.tasks import FAMILIES
@@ -173,6 +174,16 @@ def evaluation(town: Town, count: int, seed: int) -> list[Example]:
     return prompts(town, count, seed, held=True)
 
 
+def evaluation_facts(town: Town, count: int, seed: int) -> list[Example]:
+    """Questions about facts, in sentences that no generator of training data can give."""
+    return prompts(town, count, seed, held=True, kinds=FACTS)
+
+
+def evaluation_stories(town: Town, count: int, seed: int) -> list[Example]:
+    """Stories to shorten that no generator of training data can give."""
+    return prompts(town, count, seed, held=True, kinds=GROUNDED)
+
+
 HARMLESS = tuple(name for name in KIND if name not in ("harm", "message"))  # a message may be a trap
 
 
@@ -202,10 +213,22 @@ CORPORA: dict[str, Callable[[Town, int, int], list[Example]]] = {
     for function in (
         *(demonstrations, tranches, scored, voted, ranked),
         *(threads, comments, reverts, helpful, harmless),
-        *(prompts, evaluation, benign, borderline, harmful, deeds, hhh, mc1, cloze),
+        *(
+            prompts,
+            evaluation,
+            evaluation_facts,
+            evaluation_stories,
+            benign,
+            borderline,
+            harmful,
+            deeds,
+            hhh,
+            mc1,
+            cloze,
+        ),
     )
 }
-CORPORA |= FAMILIES
+CORPORA |= FAMILIES | MIXTURES
 
 
 def _with(example: Example, judgement: Judgement) -> Example:

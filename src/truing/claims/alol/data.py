@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 from truing.claims.aligned import aligned
-from truing.claims.alol.methods import GOLD, NOISE, SIZE, N
-from truing.claims.base import Claim, Found, Outcome, Picture, grid
+from truing.claims.alol.cells import GOLD, NOISE, SIZE, N
+from truing.claims.base import Claim, Found, Number, Outcome, Picture, grid
 from truing.claims.judging import (
     SEEDS,
     above,
@@ -25,7 +26,7 @@ from truing.claims.judging import (
 NOISES, CAUGHT = (0.1, 0.5, 0.8), 0.8
 SUM = ("helpful", "honest", "harmless", "fluent", "informative")
 CLOSED = 0.8  # of the gap between imitation of the worst and of the best half
-AMOUNTS = (300, 1000, 3000)
+AMOUNTS, MOST = (300, 1000, 3000), 0.95
 _BASE: dict[str, Any] = {"size": (SIZE,), "seed": SEEDS}
 
 
@@ -42,6 +43,11 @@ HALVES = [
     *grid(aligned, _first, method=("nll", "a_lol_seq"), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
     *grid(aligned, _first, method=("nll",), half=("best",), noise=(NOISE,), n=(N,), **_BASE),
     *grid(aligned, method=("dpo",), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
+]
+CLEAN, NOISY = 0.1, 0.8
+STORIES = [
+    *grid(aligned, _first, method=("nll", "a_lol_seq"), task=("stories",), noise=(NOISY,), n=(N,), **_BASE),
+    *grid(aligned, _first, method=("nll",), task=("stories",), noise=(CLEAN,), n=(N,), **_BASE),
 ]
 GROWING = grid(
     aligned,
@@ -98,27 +104,31 @@ def _cells(found: Found, method: str) -> dict[Any, Any]:
 
 def l7(found: Found) -> Outcome:
     """Robust to bad data."""
-    gold = {
-        name: per_seed(found, GOLD, method=method, half=half)
-        for name, method, half in (("low", "nll", "worst"), ("high", "nll", "best"), ("ours", "a_lol_seq", "worst"))
+    sides: dict[str, tuple[Any, Any]] = {
+        "votes": ({"half": "worst"}, {"half": "best"}),
+        "stories": ({"task": "stories", "noise": NOISY}, {"task": "stories", "noise": CLEAN}),
     }
-    both = [s for s in gold["ours"] if s in gold["low"] and s in gold["high"]]
-    enough = over_seeds(
-        {s: gold["ours"][s] - gold["low"][s] - CLOSED * (gold["high"][s] - gold["low"][s]) for s in both}
+    conditions, numbers, said = dict[str, bool | None](), list[Number](), list[str]()
+    for name, (bad, good) in sides.items():
+        low, high = (per_seed(found, GOLD, method="nll", **where) for where in (bad, good))
+        ours = per_seed(found, GOLD, method="a_lol_seq", **bad)
+        both = [s for s in ours if s in low and s in high]
+        enough = over_seeds({s: ours[s] - low[s] - CLOSED * (high[s] - low[s]) for s in both})
+        apart = over_seeds({s: high[s] - low[s] for s in both})
+        conditions |= {
+            f"{name}: good and bad answers differ": above(apart),
+            f"{name}: more than {CLOSED:.0%} of the gap is closed": above(enough),
+        }
+        ends = {"imitation of bad": low, "a_lol_seq on bad": ours, "imitation of good": high}
+        numbers += lines(
+            (f"{name}: a_lol_seq − imitation, on bad answers, less {CLOSED:.0%} of the gap", enough, "effect"),
+            *((f"gold, {name}: {word} answers", over_seeds(values), "context") for word, values in ends.items()),
+        )
+        said += [" < ".join(f"{v.estimate:.2f}" for e in ends.values() if (v := over_seeds(e))) + f" ({name})"]
+    numbers += lines(
+        ("gold, votes: dpo on bad answers", average(found, GOLD, method="dpo", half="worst"), "context"),
     )
-    numbers = lines(
-        (f"a_lol_seq − imitation, worst half, less {CLOSED:.0%} of the gap to imitation of the best", enough, "effect"),
-        ("gold: imitation of the worst half", over_seeds(gold["low"]), "context"),
-        ("gold: imitation of the best half", over_seeds(gold["high"]), "context"),
-        ("gold: a_lol_seq on the worst half", over_seeds(gold["ours"]), "context"),
-        ("gold: dpo on the worst half", average(found, GOLD, method="dpo", half="worst"), "context"),
-    )
-    ends = [over_seeds(gold[name]) for name in ("low", "ours", "high")]
-    why = "gold {} by imitation of the worst, {} by a_lol_seq on it, {} by imitation of the best".format(
-        *(f"{v.estimate:.2f}" if v else "–" for v in ends)
-    )
-    apart = over_seeds({seed: gold["high"][seed] - gold["low"][seed] for seed in both})
-    conditions = {"the halves differ": above(apart), f"more than {CLOSED:.0%} of the gap is closed": above(enough)}
+    why = f"imitation of bad, a_lol_seq on bad, imitation of good answers: {', '.join(said)}".replace(" < ", ", ")
     return Outcome(conditions, why, numbers)
 
 
@@ -135,6 +145,8 @@ def l10(found: Found) -> Outcome:
     numbers = lines((f"gold: a_lol_seq with {few} − r_lol with {many}", ahead, "effect"))
     for method in ("a_lol_seq", "r_lol", "dpo"):
         numbers += lines(*((f"gain of {method} with {n}", over_seeds(gain(method, n)), "context") for n in AMOUNTS))
+        soon = over_seeds({p["seed"]: _soon(f) for p, f in found.where(method=method, n=many).rows})
+        numbers += lines((f"share of its updates until {method} has {MOST:.0%} of its gain", soon, "context"))
     shown = [
         curve(m, [(n, average(found, GOLD, method=m, n=n)) for n in AMOUNTS])
         for m in ("start", "a_lol_seq", "r_lol", "dpo")
@@ -142,6 +154,13 @@ def l10(found: Found) -> Outcome:
     why = f"with {few} answers {ahead.estimate:+.3f} from r_lol with {many}" if ahead else "too few cells"
     conditions = {f"{few} answers above {many} with r_lol": above(ahead)}
     return Outcome(conditions, why, numbers, [Picture("Amounts", "answers", "gold", shown)])
+
+
+def _soon(found: Mapping[str, Any]) -> float:
+    """Of the gain between the first look and the last."""
+    seen = found["curve/reward"]
+    wanted = seen[0][1] + MOST * (seen[-1][1] - seen[0][1])
+    return float(next(step for step, value in seen if value >= wanted) / seen[-1][0])
 
 
 CLAIMS = [
@@ -170,9 +189,10 @@ CLAIMS = [
         "Bad data are nearly as good as good ones",
         "Training on downvoted replies comes close to training on upvoted ones.",
         "reported",
-        f"The worse half of the answers by noisy votes: a_lol_seq on it closes more than {CLOSED:.0%} of the gap "
-        "between imitation of it and imitation of the better half, with an interval.",
-        HALVES,
+        f"The worse half of the answers by noisy votes, and stories shortened by speakers of whom {NOISY:.0%} are bad: "
+        f"a_lol_seq on them closes more than {CLOSED:.0%} of the gap between imitation of them and of the better half, "
+        f"or of speakers of whom {CLEAN:.0%} are bad, with intervals.",
+        [*HALVES, *STORIES],
         l7,
     ),
     Claim(
