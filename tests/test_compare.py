@@ -8,7 +8,7 @@ import pytest
 import truing
 from truing.cli import main
 from truing.commands.compare import Compare, _arm
-from truing.commands.compared import START, ahead, pictures, stability
+from truing.commands.compared import START, ahead, pictures, stability, varied
 from truing.config import load
 from truing.records import UserError
 from truing.run import set_output
@@ -86,6 +86,9 @@ def test_cells_are_run_once_and_a_new_arm_pays_for_itself(tmp_path, monkeypatch,
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     page = (tmp_path / "runs" / "c" / "compare.html").read_text("utf-8")
     assert "Reward and variety" in page and "Divergence" in page
+    asked = {json.loads(line)["prompt"][-1]["content"] for line in (tmp_path / "runs/c/prompts.jsonl").open()}
+    looks = (tmp_path / "runs/c/nll-0/samples.jsonl").read_text().splitlines()
+    assert looks and all(any(prompt in line for prompt in asked) for line in looks)  # at what nothing is learnt from
 
 
 def cells(*means, unique=0.9):
@@ -96,6 +99,22 @@ def test_differences_are_paired_over_prompts_and_averaged_over_seeds():
     found = {START: cells(0.5), "a": cells(0.6, 0.8), "b": cells(0.6, 0.6)}
     assert ahead(found, "a", START).estimate == pytest.approx(0.2)
     assert (ahead(found, "a", "b").low, ahead(found, "a", "b").high) == pytest.approx((0.1, 0.1))
+
+
+def test_variety_at_the_same_reward_is_over_the_seeds_that_reach_one():
+    def seen(*looks):
+        return {
+            "curves": {
+                "reward": [(s, r) for s, (r, _) in enumerate(looks)],
+                "unique": [(s, u) for s, (_, u) in enumerate(looks)],
+            }
+        }
+
+    found = {"a": [seen((0.1, 1.0), (0.5, 0.8)), seen((0.1, 1.0), (0.2, 0.9))],
+             "b": [seen((0.1, 1.0), (0.5, 0.7)), seen((0.4, 1.0), (0.5, 0.8))]}  # fmt: skip
+    assert varied(found, "a", "b").estimate == pytest.approx(0.1) and varied(found, "a", "b").n == 1
+    assert varied({"a": found["a"][1:], "b": found["b"][1:]}, "a", "b") is None
+    assert varied({"a": [{}], "b": [{}]}, "a", "b") is None
 
 
 def test_stability_is_over_seeds():

@@ -9,18 +9,51 @@ from transformers import LlamaConfig
 import truing
 from truing.align.offline import Offline
 from truing.cli import main
+from truing.commands.compare import Compare
 from truing.config import load
 from truing.model.make import make_tokenizer
+from truing.world.corpora import CORPORA
 from truing.world.sessions import helpful
 from truing.world.town import town
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES, MINIATURES = (sorted(folder.glob("*.yaml")) for folder in (FOLDER, FOLDER / "world"))
+SMALL = {
+    "world": [],
+    "sft": ["--optim.steps", "1"],
+    "compare": ["--seeds", "1", "--count", "8", "--optim.steps", "1", "--value.prompts", "0.4", "--value.epochs", "1"],
+}
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 def test_a_recipe_is_read(recipe):
     settings = load(Offline, recipe)
     assert settings.method.startswith("a_lol") and settings.value.max_tokens <= 128
+
+
+@pytest.mark.parametrize("recipe", MINIATURES, ids=lambda p: p.stem)
+def test_a_miniature_is_read_and_its_data_are_there(recipe):
+    settings = load(Compare, recipe)
+    _, _, name, file, *_ = commands(recipe)[0]
+    assert file == settings.data.path and name in CORPORA
+    assert settings.prompts.removeprefix("world:") in CORPORA
+
+
+def commands(recipe):
+    return [
+        line.removeprefix("#   truing ").split() for line in recipe.read_text().splitlines() if line.startswith("#   ")
+    ]
+
+
+def test_a_miniature_runs_as_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(FOLDER)
+    machine = ["--machine.threads", "1", "--machine.dtype", "fp32"]
+    for said in commands(FOLDER / "world" / "stories.yaml"):
+        words = ["40" if word == "2000" else "world:tiny" if word == "world:base" else word for word in said]
+        assert main([*words, *SMALL[words[0]], *(machine if words[0] != "world" else ())]) == 0
+    said = capsys.readouterr().out
+    assert "above filtered_nll" not in said and "above nll" in said and "a_lol_seq" in said
 
 
 def test_seven_billion_parameters_say_what_they_cost(tmp_path, capsys):

@@ -71,6 +71,8 @@ def test_runs_share_what_is_constant(pairs, tmp_path, monkeypatch):
     second = trained(pairs, tmp_path, "a_lol_seq", cache=str(tmp_path / "cache"))
     mine, theirs = (json.loads((run.folder / FILE).read_text()) for run in (first, second))
     assert mine == theirs
+    learnt = [event for run in (first, second) for event in run.view().events if event["event"] == "value"]
+    assert len(learnt) == 2 and learnt[0]["r2"] == learnt[1]["r2"] < 1
 
 
 def test_what_is_left_over_is_what_the_file_says(pairs, tmp_path):
@@ -159,6 +161,22 @@ def test_one_sentence_for_each_mistake(more, said, pairs, tmp_path):
         trained(pairs, tmp_path, **more)
 
 
+@pytest.mark.parametrize(
+    ("method", "more", "said"),
+    [
+        ("nll", {"eps": 0.2, "beta": 0.3, "value": {"samples": 2}}, "rewards, value, eps, beta"),
+        ("dpo", {"rewards": (), "value": {}, "answers": "all", "length_norm": "mean"}, "answers, length_norm"),
+        ("wbc", {"value": {}, "beta": 0.3}, "beta"),
+        ("a_lol_kl", {"eps": 0.2, "beta": 0.3}, "eps"),
+        ("a_lol", {"eps": 0.2, "answers": "all"}, None),
+    ],
+)
+def test_what_makes_no_difference_to_a_method_is_said_once(method, more, said, pairs, tmp_path):
+    events = trained(pairs, tmp_path, method, **more).view().events
+    found = [event["message"] for event in events if event["event"] == "unused"]
+    assert found == ([f"{method} makes no use of {said}"] if said else [])
+
+
 def test_dpo_needs_two_answers(tmp_path):
     single = [Example(e.prompt, e.answers[:1]) for e in CORPORA["demonstrations"](town(0), 10, 0)]
     with pytest.raises(UserError, match="there are no comparisons in it"):
@@ -170,6 +188,8 @@ def test_as_published_draws_by_worth_and_weights_by_it_again(pairs, tmp_path):
     plain, published = run(), run(as_published=True)
     said = [event for event in published.view().events if event["event"] == "as published"]
     assert said and not [e for e in plain.view().events if e["event"] == "as published"]
+    kept = run(as_published=True, sampler="filter").view().events  # what is said by name is done
+    assert not [event for event in kept if event["event"] == "as published"]
     credit = [np.mean([v for _, v in r.view().series("credit")]) for r in (plain, published)]
     assert credit[0] == pytest.approx(np.mean([v for _, v in plain.view().series("credit")]))
     assert np.std([v for _, v in plain.view().series("credit")]) < 1e-6  # corrected: each draw counts alike

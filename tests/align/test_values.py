@@ -60,10 +60,10 @@ def test_what_the_states_say_is_found_and_what_they_do_not_say_is_not(kind):
     told = [float(torch.sigmoid(2 * one[0, 0])) for one in states]
     settings = Value(kind, epochs=100, lr=3e-3)
     found = fit(states, told, settings, (0.0, 1.0), seed=0)
-    assert found.r2 > 0.8 and found.error < 0.3 * found.constant
+    assert found.test.r2 > 0.8 and found.test.error < 0.3 * found.test.constant
     assert isinstance(found, Fitted) and abs(found(states) - told).mean() < 0.1
     noise = torch.rand(400, generator=random).tolist()
-    assert fit(states, noise, settings, (0.0, 1.0), seed=0).r2 < 0.1
+    assert fit(states, noise, settings, (0.0, 1.0), seed=0).test.r2 < 0.1
     assert fit(states, told, settings, (0.0, 1.0), seed=0)(states[:3]).tolist() == found(states[:3]).tolist()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +16,20 @@ from truing.stats import text
 def test_g13_distinct_n_in_both_conventions(per: str, expected: tuple[float, ...]) -> None:
     corpus = ["a b a", "b c"]
     assert [text.distinct(corpus, n, per=per) for n in (1, 2, 3)] == pytest.approx(expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_distinct_n_counts_as_sacrebleu_extracts(n: int) -> None:
+    """A counter of the n-grams of each line, added up: how BLEU counts them."""
+    rng = random.Random(n)
+    corpus = [" ".join(rng.choices("abcde", k=rng.randint(0, 9))) for _ in range(50)]
+    counts: Counter[tuple[str, ...]] = Counter()
+    for line in corpus:
+        words = line.split()
+        counts += Counter(zip(*(words[i:] for i in range(n))))
+    assert text.distinct(corpus, n) == pytest.approx(len(counts) / counts.total())
+    words_in_all = sum(len(line.split()) for line in corpus)
+    assert text.distinct(corpus, n, per="word") == pytest.approx(len(counts) / words_in_all)
 
 
 def test_no_ngram_crosses_from_one_text_into_the_next() -> None:

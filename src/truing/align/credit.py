@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from truing.align.rewards import Rewards, as_text
-from truing.align.values import Fitted, Value, fit, prompt_states
+from truing.align.values import Fitted, Tested, Value, fit, prompt_states
 from truing.batch import Group
 from truing.data import Cache, Draws, Order, split
 from truing.engine.local import LocalEngine
@@ -48,7 +48,7 @@ class Credit:
     def __init__(self, engine: LocalEngine, rewards: Rewards | None, settings: Value, cache: Path, seed: int) -> None:
         self.engine, self.rewards, self.settings, self.cache, self.seed = engine, rewards, settings, cache, seed
         self.apart: list[Example] = []
-        self.fitted: Fitted | None = None
+        self.test = Tested()
 
     def set_apart(self, examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
         """Those to learn from; whole conversations go to the other side."""
@@ -71,7 +71,7 @@ class Credit:
     def baseline(self, groups: Sequence[Group]) -> None:
         """The value of each prompt, beside its answers."""
         key = {
-            "what": "value",
+            "what": "value and its test",
             "model": self.engine.fingerprint,
             "codec": self.engine.codec.hash,
             "rewards": self.rewards.fingerprint if self.rewards else None,
@@ -84,9 +84,10 @@ class Credit:
 
         def ask(positions: list[int]) -> list[dict[str, np.ndarray]]:
             values = self.value(prompt_states(self.engine, [prompts[names[p]] for p in positions]))
-            return [{"value": np.array([v])} for v in values]
+            return [{"value": np.array([v]), "test": np.array(self.value.test)} for v in values]
 
         found = dict(zip(names, Cache(self.cache, key).fetch(names, ask)))
+        self.test = Tested(*(float(v) for v in found[names[0]]["test"]))
         for group in groups:
             group.per_answer["baseline"] = [float(found[fingerprint(group.prompt)]["value"][0])] * len(group.answers)
 
@@ -107,8 +108,7 @@ class Credit:
         texts = as_text(self.engine.sample(prompts, sampling), list(asked.values()))
         targets = [float(self.rewards.total(values).mean()) for values in self.rewards.of(texts)]
         states = prompt_states(self.engine, [self.engine.codec.prompt_ids(p, room=few.max_tokens) for p in prompts])
-        self.fitted = fit(states, targets, few, self.rewards.bounds, self.seed)
-        return self.fitted
+        return fit(states, targets, few, self.rewards.bounds, self.seed)
 
     def _fits(self, prompt: Prompt) -> bool:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -132,6 +132,8 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
     with job.run as run:
         if run.finished:
             return run
+        if idle := unused(settings):
+            job.note("unused", f"{how.method} makes no use of {', '.join(idle)}")
         engine, cache = job.engine(), Path(how.cache or run.folder / "cache")
         if not how.cache:
             sweep(cache)
@@ -169,7 +171,7 @@ def _credited(
 ) -> tuple[Credited, Order | Draws]:
     """What is learnt from, and in which order."""
     judged = bool(method.worth) or "reward" in method.objective(how).reads
-    view = apart if how.answers == "all" and method.view is demonstrations else method.view
+    view = _view(how)
 
     def encoded(examples: Sequence[Example]) -> tuple[list[Group], Counter[str]]:
         left, lost = credit.set_apart(examples) if method.worth == "advantage" else (examples, Counter[str]())
@@ -185,10 +187,9 @@ def _credited(
         credit.baseline(groups)
         found = write_advantages(job.run.folder, groups, engine.codec)
         job.note("advantages", f"{found['kept']:.1%} of {len(groups)} answers are worth more than their prompt's value")
-        if credit.fitted:
-            fitted = credit.fitted
-            said = f"error {fitted.error:.4f}, of a constant {fitted.constant:.4f}: R² = {fitted.r2:.3f}"
-            job.note("value", f"{said} on prompts it has not seen", r2=fitted.r2)
+        test = credit.test
+        said = f"error {test.error:.4f}, of a constant {test.constant:.4f}: R² = {test.r2:.3f}"
+        job.note("value", f"{said} on prompts it has not seen", r2=test.r2)
     if not method.worth or sampler == "uniform":
         credited = Credited([list(p) for p in pools], [[1.0] * len(p) for p in pools], sum(map(len, pools)))
     else:
@@ -196,12 +197,34 @@ def _credited(
     return credited, drawn(credited, sampler, how.data.weights, how.run.seed)
 
 
+def _view(settings: Offline) -> View:
+    view = METHODS[settings.method].view
+    return apart if settings.answers == "all" and view is demonstrations else view
+
+
+def unused(settings: Offline) -> list[str]:
+    """What was set, and makes no difference to this method."""
+    method, row = METHODS[settings.method], WEIGHTED.get(settings.method)
+    reads = method.objective(settings).reads
+    used = {
+        "rewards": bool(method.worth or "reward" in reads or settings.watch.every),
+        "value": method.worth == "advantage",
+        "answers": method.view is demonstrations,
+        "eps": bool(row and "ref_logps" in row.reads),
+        "beta": settings.method in ("dpo", "dpo_ref_free", "kto", "a_lol_kl"),
+        "length_norm": bool(row),
+        "cache": bool(method.worth or reads),
+    }
+    usual = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields(Offline)}
+    return [name for name, is_used in used.items() if not is_used and getattr(settings, name) != usual[name]]
+
+
 def _as_said(settings: Offline, job: Job) -> Offline:
     """With the authors' choices, if they are asked for; each is said with its reason."""
     if not settings.as_published:
         return settings
     method = METHODS[settings.method]
-    if method.sampler == "corrected":
+    if method.sampler == "corrected" and settings.sampler == "method":
         job.note("as published", "answers are drawn in proportion to what they are worth, and weighted by it again")
         settings = replace(settings, sampler="priority")
     if method.worth == "advantage":
@@ -213,9 +236,8 @@ def _as_said(settings: Offline, job: Job) -> Offline:
 
 
 def estimate(settings: Offline) -> str:
-    method = METHODS[settings.method]
-    reads = method.objective(settings).reads
-    return cost(settings, method.view, frozen=settings.model if "ref_logps" in reads else None)
+    reads = METHODS[settings.method].objective(settings).reads
+    return cost(settings, _view(settings), frozen=settings.model if "ref_logps" in reads else None)
 
 
 def cache_reference(engine: LocalEngine, groups: Sequence[Group], folder: Path) -> Cache:

@@ -11,8 +11,8 @@ beside a constant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -98,14 +98,10 @@ class Head(nn.Module):
         return low + (high - low) * raw.sigmoid()
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A head, and its squared error on prompts that it has not seen, beside that of a constant: the mean of those that
-    it has."""
+class Tested(NamedTuple):
+    """The squared error on prompts that a head has not seen, beside that of a constant: the mean of those that it
+    has."""
 
-    head: Head
-    mean: Tensor
-    spread: Tensor
     error: float = 0.0
     constant: float = 0.0
 
@@ -113,6 +109,14 @@ class Fitted:
     def r2(self) -> float:
         """Below 0 where the constant is better."""
         return 1 - self.error / self.constant if self.constant else 0.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    head: Head
+    mean: Tensor
+    spread: Tensor
+    test: Tested = field(default_factory=Tested)
 
     @torch.no_grad()
     def __call__(self, states: Sequence[Tensor]) -> np.ndarray:
@@ -160,7 +164,7 @@ def fit(
     fitted = Fitted(head, mean, spread)
     error = float(np.mean((fitted([states[i] for i in tested]) - y[tested].numpy()) ** 2))
     constant = float(((y[tested] - y[known].mean()) ** 2).mean())
-    return replace(fitted, error=error, constant=constant)
+    return replace(fitted, test=Tested(error, constant))
 
 
 def _new(settings: Value, width: int, bounds: tuple[float, float] | None) -> Head:

@@ -23,6 +23,7 @@ from truing.commands.offline import judges, read_all
 from truing.commands.pictures import page
 from truing.commands.tables import report
 from truing.config import load, recipe_hash
+from truing.data import write
 from truing.engine import open_engine
 from truing.evaluate.rows import Rows
 from truing.records import Example, Sampling, fingerprint
@@ -66,6 +67,10 @@ def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dic
     rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
     testing = judges(settings.test, settings.data, settings.machine, learnt) if settings.test else rewarding
     with Rows(folder) as rows:
+        if settings.watch.every and settings.watch.prompts is None:
+            shown = str(folder / "prompts.jsonl")  # looks at prompts that nothing is learnt from
+            write(shown, asked, "truing")
+            arms = {name: replace(arm, watch=replace(arm.watch, prompts=shown)) for name, arm in arms.items()}
         bench = Bench(folder, rows, learnt, rewarding, testing, asked, settings)
         found = {START: [bench.judged(START, settings.model, 0)]}
         for name, arm in arms.items():

@@ -9,9 +9,9 @@ import numpy as np
 
 from truing.commands.tables import cell, show
 from truing.stats.intervals import Interval, mean_bootstrap, mean_t
+from truing.stats.looks import COLLAPSED, at_same_reward, common, drop
 
 START = "start"
-COLLAPSED = 0.5  # of the start's share of different answers
 CURVES = {"reward": "reward", "unique": "share of different answers", "kl": "divergence", "length": "tokens"}
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -25,12 +25,24 @@ def ahead(found: Found, arm: str, other: str) -> Interval:
 def stability(each: Sequence[Mapping[str, Any]], start: Mapping[str, Any]) -> dict[str, float]:
     """sd over seeds; best look − last look; share of seeds that say much less that is different."""
     means = [float(np.mean(one["values"])) for one in each]
-    drops = [max(v for _, v in c) - c[-1][1] for one in each if (c := one.get("curves", {}).get("reward"))]
+    drops = [drop(looks) for one in each if (looks := one.get("curves", {}).get("reward"))]
     return {
         "sd": float(np.std(means, ddof=1)) if len(means) > 1 else float("nan"),
         "drop": float(np.mean(drops)) if drops else float("nan"),
         "collapsed": float(np.mean([one["unique"] < COLLAPSED * start["unique"] for one in each])),
     }
+
+
+def varied(found: Found, arm: str, other: str) -> Interval | None:
+    """By how much more is said that is different at the same reward, over the seeds of which both reach one."""
+    gaps = []
+    for mine, theirs in zip(found[arm], found[other]):
+        sides = [one.get("curves", {}) for one in (mine, theirs)]
+        if all("reward" in side and "unique" in side for side in sides):
+            a, b = ((side["reward"], side["unique"]) for side in sides)
+            gaps.append(at_same_reward(a, b))
+    known = [gap for gap in gaps if gap is not None]
+    return mean_t(known) if known else None
 
 
 def show_table(title: str, found: Found) -> None:
@@ -44,10 +56,13 @@ def show_table(title: str, found: Found) -> None:
             *(cell(ahead(found, name, other)) if name not in (START, other) else "–" for other in (START, first)),
             *(f"{steady[key]:.3f}" if np.isfinite(steady[key]) else "–" for key in ("sd", "drop")),
             f"{steady['collapsed']:.0%}",
-            *(f"{np.mean([one[key] for one in each]):.3g}" for key in ("unique", "length")),
+            f"{np.mean([one['unique'] for one in each]):.3g}",
+            cell(more) if name not in (START, first) and (more := varied(found, name, first)) else "–",
+            f"{np.mean([one['length'] for one in each]):.3g}",
             *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "F")),
         ]
     columns = ["reward", f"above {START}", f"above {first}", "sd over seeds", "best − last", "collapsed", "unique"]
+    columns += [f"more varied than {first} at the same reward"]
     note = "intervals over seeds, and over prompts for differences; F: passes while training, backward is two"
     show(title, [*columns, "words", "updates", "F"], rows, note)
 
@@ -65,9 +80,8 @@ def pictures(found: Found) -> list[dict[str, Any]]:
 
 def _curve(each: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, ...]]:
     """Means over seeds, at the steps that all of them have."""
-    runs = [dict(one["curves"][key]) for one in each if one.get("curves", {}).get(key)]
-    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
-    return [(step, *_band(mean_t([run[step] for run in runs]))) for step in steps]
+    runs = [one.get("curves", {}).get(key, []) for one in each]
+    return [(step, *_band(mean_t(values))) for step, values in common(runs)]
 
 
 def _end(each: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:

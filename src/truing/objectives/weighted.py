@@ -98,26 +98,24 @@ def _truncate(log_ratio: Tensor, eps: float | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Weighting:
-    """A method as a row of data. `reads` are the numbers its two factors take; `draw` is how a procedure should pick
-    training answers: all alike, only those with positive credit, or with probability proportional to it. That makes the
-    credit count twice, unless the data carry `undrawn` [A], the factor that takes the draw out again."""
+    """A method as a row of data. `reads` are the numbers its two factors take. Where answers are drawn in proportion to
+    their credit it counts twice, unless the data carry `undrawn` [A], the factor that takes the draw out again."""
 
     credit: Callable[[Batch, WeightedSettings], Tensor]
     importance: Callable[[Tensor, Batch, WeightedSettings], Tensor] = equal
-    draw: Literal["uniform", "filter", "priority"] = "uniform"
     reads: tuple[str, ...] = ()
 
 
 METHODS = {
     "nll": Weighting(one),
-    "filtered_nll": Weighting(is_above_baseline, draw="filter", reads=("reward", "baseline")),
-    "wbc": Weighting(reward, draw="priority", reads=("reward",)),
-    "r_gold": Weighting(reward, own_probability, "priority", ("reward",)),
-    "r_lol": Weighting(reward, answer_ratio, "priority", ("reward", "ref_logps")),
-    "a_lol": Weighting(advantage_above_zero, answer_ratio, "priority", ("reward", "baseline", "ref_logps")),
-    "a_lol_seq": Weighting(advantage_above_zero, token_ratio, "priority", ("reward", "baseline", "ref_logps")),
-    "a_lol_ref_free": Weighting(advantage_above_zero, draw="priority", reads=("reward", "baseline")),
-    "a_lol_kl": Weighting(advantage_minus_beta, draw="priority", reads=("reward", "baseline")),
+    "filtered_nll": Weighting(is_above_baseline, reads=("reward", "baseline")),
+    "wbc": Weighting(reward, reads=("reward",)),
+    "r_gold": Weighting(reward, own_probability, ("reward",)),
+    "r_lol": Weighting(reward, answer_ratio, ("reward", "ref_logps")),
+    "a_lol": Weighting(advantage_above_zero, answer_ratio, ("reward", "baseline", "ref_logps")),
+    "a_lol_seq": Weighting(advantage_above_zero, token_ratio, ("reward", "baseline", "ref_logps")),
+    "a_lol_ref_free": Weighting(advantage_above_zero, reads=("reward", "baseline")),
+    "a_lol_kl": Weighting(advantage_minus_beta, reads=("reward", "baseline")),
 }
 
 PAPER = WeightedSettings()

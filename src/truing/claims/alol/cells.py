@@ -7,8 +7,9 @@ from typing import Any
 
 from truing.claims.aligned import aligned
 from truing.claims.base import Cell, Curve, Found, grid
-from truing.claims.judging import SEEDS, Value, curve, difference, mean, over_seeds
-from truing.stats.intervals import Interval
+from truing.claims.judging import SEEDS, Value, curve, difference, mean
+from truing.stats.intervals import Interval, mean_t
+from truing.stats.looks import common
 
 SIZE, N, NOISE = "base", 2000, 0.5
 LADDER = ("nll", "filtered_nll", "a_lol_ref_free", "a_lol", "a_lol_seq")
@@ -49,6 +50,5 @@ def gain(found: Found, a: str, b: str, value: Value = GOLD, **where: Any) -> Int
 
 def looks(found: Found, method: str, name: str) -> Curve:
     """Means over seeds at the updates that all of them have."""
-    runs = [dict(f[f"curve/{name}"]) for p, f in found.where(method=method).rows if f.get(f"curve/{name}")]
-    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
-    return curve(method, [(step, over_seeds(dict(enumerate(run[step] for run in runs)))) for step in steps])
+    runs = [f.get(f"curve/{name}", []) for _, f in found.where(method=method).rows]
+    return curve(method, [(step, mean_t(values)) for step, values in common(runs)])

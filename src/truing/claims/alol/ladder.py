@@ -12,12 +12,13 @@ from truing.claims.aligned import aligned
 from truing.claims.alol.cells import FIXED, GOLD, LADDER, SETTING, N, first, gain, looks, main, of
 from truing.claims.base import Claim, Found, Number, Outcome, Picture, grid
 from truing.claims.judging import Value, above, average, below, curve, lines, mean, over_seeds, per_seed
+from truing.stats.looks import COLLAPSED, drop
 
 STEADY_ONES = ("a_lol_seq", "dpo", "wbc", "r_lol")
 RATES = (1.0, 3.0, 10.0)  # times the usual learning rate
 EPS, BETAS = (0.2, 0.5, 0.9, 3.0, None), (0.02, 0.3, 1.0)  # β beside 0.1
 LONG = 3 * N // 32  # steps of the runs whose end is looked at, alike for all
-WORSE, COLLAPSED = 0.01, 0.5  # of gold; share of different answers that is left where a policy has collapsed
+WORSE = 0.01  # of gold
 UNIQUE = mean("unique")
 STEADY = [
     *grid(aligned, first("a_lol_seq", "dpo"), method=STEADY_ONES, steps=(LONG,), rate=RATES[:1], **FIXED),
@@ -57,8 +58,7 @@ def l3(found: Found) -> Outcome:
 
 
 def _drop(found: Mapping[str, Any]) -> float:
-    values = [value for _, value in found["curve/reward"]]
-    return max(values) - values[-1]
+    return drop(found["curve/reward"])
 
 
 def l9(found: Found) -> Outcome:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from truing.claims.aligned import aligned
 from truing.claims.alol.cells import FIXED, GOLD, LADDER, ORDER, SETTING, first, gain, looks, main, of
 from truing.claims.base import Claim, Found, Outcome, Picture, grid
 from truing.claims.judging import above, average, lines, mean, over_seeds, per_seed
+from truing.stats.looks import at_same_reward
 
 FAMILY = ("a_lol", "a_lol_seq", "a_lol_ref_free")
 ENDS = ("start", *LADDER, "dpo", "r_gold")
@@ -61,25 +59,13 @@ def l4(found: Found) -> Outcome:
 
 
 def _matched(found: Found, a: str, b: str) -> dict[Any, float]:
-    """seed → difference in variety at the highest reward that both reach, between looks along a straight line."""
-    gaps = {}
-    cells = {m: {p["seed"]: f for p, f in found.where(method=m).rows} for m in (a, b)}
-    for seed in cells[a]:
-        if seed not in cells[b]:
-            continue
-        lines_ = [_frontier(cells[m][seed]) for m in (a, b)]
-        level = min(rewards[-1] for rewards, _ in lines_)
-        if all(rewards[0] <= level for rewards, _ in lines_):
-            first, second = (float(np.interp(level, *line)) for line in lines_)
-            gaps[seed] = first - second
-    return gaps
-
-
-def _frontier(found: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Looks at which the reward was higher than ever before, with their variety."""
-    rewards, variety = ([value for _, value in found[f"curve/{name}"]] for name in ("reward", "unique"))
-    kept = [i for i, value in enumerate(rewards) if value == max(rewards[: i + 1])]
-    return np.array([rewards[i] for i in kept]), np.array([variety[i] for i in kept])
+    """seed → difference in variety at the highest reward that both reach."""
+    looks_of = {
+        m: {p["seed"]: (f["curve/reward"], f["curve/unique"]) for p, f in found.where(method=m).rows} for m in (a, b)
+    }
+    both = [seed for seed in looks_of[a] if seed in looks_of[b]]
+    gaps = {seed: at_same_reward(looks_of[a][seed], looks_of[b][seed]) for seed in both}
+    return {seed: gap for seed, gap in gaps.items() if gap is not None}
 
 
 def l5(found: Found) -> Outcome:
