@@ -2,9 +2,9 @@
 
     python bench/offline.py                     in the environment of `make bench`; some minutes
 
-Both ratios are of one run: the same model, the same rows, one after another, in several rounds. An epoch of A-LoL is over the share of
-answers that is left, here the 67 % of the paper's dialogue data, and its reference pass is counted in; what rewards and
-values cost depends on the judges and is not. TRL runs with its defaults, as in `run.py`.
+Both ratios are of one run: the same model, the same rows, one after another, in several rounds. An epoch of A-LoL is
+over the share of answers that is left, here the 67 % of the paper's dialogue data, and its reference pass is counted
+in; what rewards and values cost depends on the judges and is not. TRL runs with its defaults, as in `run.py`.
 """
 
 from __future__ import annotations

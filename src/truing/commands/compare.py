@@ -26,7 +26,7 @@ from truing.config import load, recipe_hash
 from truing.data import write
 from truing.engine import open_engine
 from truing.evaluate.rows import Rows
-from truing.records import Example, Sampling, fingerprint
+from truing.records import Example, Sampling, UserError, fingerprint
 from truing.run import read_run, say, set_output
 from truing.schema import Mistake, at_least, plain
 from truing.stats.text import distinct, unique_rate
@@ -105,6 +105,8 @@ class Bench:
         before = set_output("quiet")
         try:
             done = align(how, self.learnt, self.rewarding)
+        except UserError as error:
+            raise UserError(f"{name}, seed {seed}: {error}") from error
         finally:
             set_output(before)
         view = read_run(done.folder)
