@@ -7,7 +7,7 @@ import yaml
 from transformers import LlamaConfig
 
 import truing
-from truing.align.offline import Offline
+from truing.align.methods import Offline
 from truing.cli import main
 from truing.commands.compare import Compare
 from truing.config import load

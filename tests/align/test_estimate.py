@@ -11,7 +11,8 @@ import truing
 from truing.align.distill import Distill
 from truing.align.distill import estimate as estimate_distill
 from truing.align.estimate import cost
-from truing.align.offline import Offline, estimate
+from truing.align.methods import Offline
+from truing.align.offline import estimate
 from truing.align.sft import Sft
 from truing.cli import main
 from truing.config import load

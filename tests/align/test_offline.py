@@ -8,8 +8,8 @@ import pytest
 
 import truing
 from truing.align.credit import FILE, Credit, drawn, left_over
+from truing.align.methods import METHODS
 from truing.align.mismatch import _mixed, _others
-from truing.align.offline import METHODS
 from truing.align.rewards import Part, Rewards
 from truing.align.values import Value
 from truing.batch import Group
@@ -72,6 +72,13 @@ def test_runs_share_what_is_constant(pairs, tmp_path, monkeypatch):
     mine, theirs = (json.loads((run.folder / FILE).read_text()) for run in (first, second))
     assert mine == theirs
     learnt = [event for run in (first, second) for event in run.view().events if event["event"] == "value"]
+    told = [event for run in (first, second) for event in run.view().events if event["event"] == "rewards"]
+    assert [(e["new"], e["known"]) for e in told] == [(e["new"] + e["known"], 0) for e in told[:1]] + [
+        (0, told[0]["new"])
+    ]
+    assert told[0]["parts"] == told[1]["parts"] and "What answers earn" in render([second.view()])
+    (part,) = told[0]["parts"]
+    assert part["name"] == "world:gold.overall" and 0 <= part["low"] < part["mean"] < part["high"] <= 1
     assert len(learnt) == 2 and learnt[0]["r2"] == learnt[1]["r2"] < 1
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tiny import tiny, tiny_tokenizer
 
 import truing
-from truing.align.offline import METHODS
+from truing.align.methods import METHODS
 from truing.cli import main
 from truing.data import write
 from truing.run import set_output

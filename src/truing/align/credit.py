@@ -48,6 +48,7 @@ class Credit:
     def __init__(self, engine: LocalEngine, rewards: Rewards | None, settings: Value, cache: Path, seed: int) -> None:
         self.engine, self.rewards, self.settings, self.cache, self.seed = engine, rewards, settings, cache, seed
         self.apart: list[Example] = []
+        self.columns: list[np.ndarray] = []  # what each judge said of the answers to learn from
         self.test = Tested()
 
     def set_apart(self, examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
@@ -65,7 +66,8 @@ class Credit:
         rewards = self.rewards
         if raw:
             rewards = replace(rewards, parts=[p._replace(squash=False, bounds=None) for p in rewards.parts])
-        totals = (rewards.total(values) for values in rewards.of(examples))
+        self.columns += (values := rewards.of(examples))
+        totals = map(rewards.total, values)
         return [_with(example, total.tolist(), raw) for example, total in zip(examples, totals)]
 
     def baseline(self, groups: Sequence[Group]) -> None:

@@ -9,8 +9,9 @@ judge that has changed is another one. A judge that fails is shown with the answ
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ class Rewards:
     parts: Sequence[Part]
     folder: Path
     """where values are kept; several runs may share it"""
+    asked: Counter[str] = field(default_factory=Counter, compare=False)
+    """how many examples a judge was asked about, and about how many it was known what it says"""
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +108,7 @@ class Rewards:
             return [{"value": np.array(v)} for v in _asked(part.judge, [examples[p] for p in positions])]
 
         found = cache.fetch([fingerprint([e.id, dict(e.meta)]) for e in examples], ask)
+        self.asked.update(new=cache.misses, known=cache.hits)
         values = [np.asarray(one["value"], dtype=np.float64) for one in found]
         if part.squash:
             values = [expit(value) for value in values]

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from truing.align.credit import FILE
-from truing.align.offline import METHODS, Offline, offline
+from truing.align.methods import METHODS, Offline
+from truing.align.offline import offline
 from truing.align.rewards import Part
 from truing.align.sft import Sft, sft
 from truing.claims.lessons import TOWN

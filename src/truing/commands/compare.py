@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from truing.align.offline import METHODS, Offline
+from truing.align.methods import METHODS, Offline
 from truing.align.offline import offline as align
 from truing.align.rewards import Part, Rewards, as_text
 from truing.commands.compared import START, pictures, show_table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from truing.align.offline import Offline, estimate
+from truing.align.methods import Offline
+from truing.align.offline import estimate
 from truing.align.offline import offline as align
 from truing.align.rewards import Part
 from truing.data import read

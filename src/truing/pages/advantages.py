@@ -19,7 +19,20 @@ def advantages_section(run: RunView) -> str:
     """Nothing where nobody estimated a value."""
     file = run.folder / FILE
     found = json.loads(file.read_text("utf-8")) if file.exists() else None
-    return (_worth(found) if found else "") + _ledger(run)
+    return _rewards(run) + (_worth(found) if found else "") + _ledger(run)
+
+
+def _rewards(run: RunView) -> str:
+    """What each judge says of the answers that are learnt from; none is hidden in the sum."""
+    told: Sequence[Mapping[str, Any]] = next(
+        (event["parts"] for event in run.events if event["event"] == "rewards"), []
+    )
+    rows = [
+        [esc(p["name"]), Right(f"{p['weight']:g}"), *(Right(f"{p[k]:.3f}") for k in ("mean", "low", "high"))]
+        for p in told
+    ]
+    head = ["judge", *map(Right, ("weight", "mean", "lowest", "highest"))]
+    return f"<h2>What answers earn</h2>{table(head, rows)}" if rows else ""
 
 
 def _worth(found: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from truing.align.offline import Offline, offline
+from truing.align.methods import Offline
+from truing.align.offline import offline
 from truing.align.preference import Pm, pm
 from truing.data import read, write
 from truing.engine import open_engine
