@@ -86,6 +86,7 @@ def test_cells_are_run_once_and_a_new_arm_pays_for_itself(tmp_path, monkeypatch,
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     page = (tmp_path / "runs" / "c" / "compare.html").read_text("utf-8")
     assert "Reward and variety" in page and "Divergence" in page
+    assert "above start" in page and page.count("<td>") == 4  # a line for each arm, and for the start
     asked = {json.loads(line)["prompt"][-1]["content"] for line in (tmp_path / "runs/c/prompts.jsonl").open()}
     looks = (tmp_path / "runs/c/nll-0/samples.jsonl").read_text().splitlines()
     assert looks and all(any(prompt in line for prompt in asked) for line in looks)  # at what nothing is learnt from
@@ -126,4 +127,4 @@ def test_stability_is_over_seeds():
     (reward, *_, both) = pictures({START: cells(0.5), "a": each})
     assert [p[0] for p in reward["curves"][0]["points"]] == [1, 2, 3]
     assert reward["curves"][0]["points"][1][1] == pytest.approx(0.55)
-    assert [c["label"] for c in both["curves"]] == [START, "a"]
+    assert [c["label"] for c in both["curves"]] == ["a", START]

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES, MINIATURES = (sorted(folder.glob("*.yaml")) for folder in (FOLDER, FOLDER / "world"))
 SMALL = {
     "world": [],
-    "sft": ["--optim.steps", "1"],
+    "offline": ["--optim.steps", "1"],
     "compare": ["--seeds", "1", "--count", "8", "--optim.steps", "1", "--value.prompts", "0.4", "--value.epochs", "1"],
 }
 

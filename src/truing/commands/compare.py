@@ -17,11 +17,12 @@ import numpy as np
 from truing.align.methods import METHODS, Offline
 from truing.align.offline import offline as align
 from truing.align.rewards import Part, Rewards, as_text
-from truing.commands.compared import START, pictures, show_table
+from truing.commands.compared import NOTE, START, pictures
+from truing.commands.compared import rows as compared
 from truing.commands.evaluate import items
 from truing.commands.offline import judges, read_all
 from truing.commands.pictures import page
-from truing.commands.tables import report
+from truing.commands.tables import report, show
 from truing.config import load, recipe_hash
 from truing.data import write
 from truing.engine import open_engine
@@ -76,8 +77,9 @@ def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dic
         for name, arm in arms.items():
             found[name] = [bench.cell(name, arm, seed) for seed in range(settings.seeds)]
     judge = ", ".join(settings.test or settings.rewards)
-    show_table(f"{settings.model}: {settings.seeds} seeds, {len(asked)} prompts, judged by {judge}", found)
-    page(folder / "compare.html", "Methods compared", settings.model, pictures(found))
+    about, table = f"{settings.model}: {settings.seeds} seeds, {len(asked)} prompts, judged by {judge}", compared(found)
+    show(about, *table, NOTE)
+    page(folder / "compare.html", "Methods compared", f"{about}; {NOTE}", pictures(found), table)
     report("compare", {name: [_brief(one) for one in each] for name, each in found.items()})
     return found
 

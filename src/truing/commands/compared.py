@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from truing.commands.tables import cell, show
+from truing.commands.tables import cell
 from truing.stats.intervals import Interval, mean_bootstrap, mean_t
 from truing.stats.looks import COLLAPSED, at_same_reward, common, drop
 
-START = "start"
+START, FEWEST = "start", 3  # seeds, for a whisker
+NOTE = (
+    "intervals over seeds, and over prompts for differences; unique … at the same reward: above the first arm; "
+    "F: passes while training, backward is two"
+)
 CURVES = {"reward": "reward", "unique": "share of different answers", "kl": "divergence", "length": "tokens"}
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -45,13 +49,13 @@ def varied(found: Found, arm: str, other: str) -> Interval | None:
     return mean_t(known) if known else None
 
 
-def show_table(title: str, found: Found) -> None:
-    """One line for each arm; differences from the start and from the first arm."""
+def rows(found: Found) -> tuple[list[str], dict[str, list[str]]]:
+    """The table: columns, and one line for each arm; differences from the start and from the first arm."""
     start, first = found[START][0], list(found)[1]
-    rows = {}
+    lines = {}
     for name, each in found.items():
         steady = stability(each, start)
-        rows[name] = [
+        lines[name] = [
             cell(mean_t([float(np.mean(one["values"])) for one in each])),
             *(cell(ahead(found, name, other)) if name not in (START, other) else "–" for other in (START, first)),
             *(f"{steady[key]:.3f}" if np.isfinite(steady[key]) else "–" for key in ("sd", "drop")),
@@ -62,9 +66,7 @@ def show_table(title: str, found: Found) -> None:
             *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "F")),
         ]
     columns = ["reward", f"above {START}", f"above {first}", "sd over seeds", "best − last", "collapsed", "unique"]
-    columns += [f"more varied than {first} at the same reward"]
-    note = "intervals over seeds, and over prompts for differences; F: passes while training, backward is two"
-    show(title, [*columns, "words", "updates", "F"], rows, note)
+    return [*columns, "… at the same reward", "words", "updates", "F"], lines
 
 
 def pictures(found: Found) -> list[dict[str, Any]]:
@@ -73,7 +75,7 @@ def pictures(found: Found) -> list[dict[str, Any]]:
     for key, y in CURVES.items():
         curves = [{"label": name, "points": points} for name, each in found.items() if (points := _curve(each, key))]
         shown.append({"title": y.capitalize(), "x": "updates", "y": y, "curves": curves})
-    ends = [{"label": name, "points": [_end(each)]} for name, each in found.items()]
+    ends = [{"label": name, "points": [_end(found[name])]} for name in (*list(found)[1:], START)]
     shown.append({"title": "Reward and variety", "x": CURVES["unique"], "y": "reward", "curves": ends})
     return [picture for picture in shown if picture["curves"]]
 
@@ -90,5 +92,5 @@ def _end(each: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
 
 
 def _band(value: Interval) -> tuple[float, float, float]:
-    lone = bool(np.isinf(value.low))
+    lone = value.n < FEWEST
     return value.estimate, value.estimate if lone else value.low, value.estimate if lone else value.high

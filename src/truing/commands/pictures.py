@@ -13,10 +13,16 @@ from truing.run.checkpoint import write_text
 Found = Mapping[str, Any]
 
 
-def page(file: Path, title: str, about: str, pictures: Sequence[Found]) -> None:
-    """Written if there is anything to see."""
-    if pictures:
-        write_text(file, curves_page(title, about, pictures))
+def page(
+    file: Path,
+    title: str,
+    about: str,
+    pictures: Sequence[Found],
+    table: tuple[Sequence[str], Mapping[str, Sequence[str]]] | None = None,
+) -> None:
+    """Written if there is anything to see. `table`: columns, and rows by name, as the terminal shows them."""
+    if pictures or table:
+        write_text(file, curves_page(title, about, pictures, table))
         say(f"page: {file}")
 
 

@@ -6,35 +6,53 @@ A picture is {title, x, y, curves}, a curve {label, points}, a point (x, mean, l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from truing.pages.charts import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number
 from truing.pages.escape import esc
 from truing.pages.figures import figure
+from truing.pages.numbers import Right, table
 from truing.pages.page import whole_page
 
+TICK = 34  # pixels that a number below an axis takes
+Cells = tuple[Sequence[str], Mapping[str, Sequence[str]]]
 
-def curves_page(title: str, about: str, pictures: Iterable[Mapping[str, Any]]) -> str:
-    """What an evaluation found, to look at."""
+
+def curves_page(title: str, about: str, pictures: Iterable[Mapping[str, Any]], cells: Cells | None = None) -> str:
+    """What an evaluation found, to look at. `cells`: columns, and rows by name; an interval stands below its number."""
     body = f'<div class="claim"><div class="charts">{"".join(map(picture, pictures))}</div></div>'
-    return whole_page(f"Truing: {title}", [f"<h1>{esc(title)}</h1>", f'<p class="soft">{esc(about)}</p>', body])
+    head = [f"<h1>{esc(title)}</h1>", f'<p class="soft">{esc(about)}</p>']
+    return whole_page(f"Truing: {title}", [*head, _table(*cells) if cells else "", body])
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = [[esc(name), *(Right(_stacked(value)) for value in values)] for name, values in rows.items()]
+    return table(["", *(Right(esc(column)) for column in columns)], lines)
+
+
+def _stacked(value: str) -> str:
+    number, _, interval = value.partition("\n")
+    return esc(number) + (f'<br><span class="note">{esc(interval)}</span>' if interval else "")
 
 
 def picture(picture: Mapping[str, Any]) -> str:
-    """Curves with whiskers; sizes and counts stand on a logarithmic axis."""
+    """Curves with whiskers; sizes and counts stand on a logarithmic axis, updates do not."""
     curves = [c for c in picture["curves"] if c["points"]]
     points = [p for c in curves for p in c["points"]]
     if not points:
         return ""
     xs = sorted({p[0] for p in points})
-    x = _axis(xs, LEFT + 8, WIDTH - RIGHT - 12, log=xs[0] > 0 and xs[-1] / xs[0] > 8)
+    log = picture["x"] != "updates" and xs[0] > 0 and xs[-1] / xs[0] > 8
+    x = _axis(xs, LEFT + 8, WIDTH - RIGHT - 12, log=log)
     y = _axis([v for p in points for v in p[1:] if abs(v) < 1e300], HEIGHT - BOTTOM, TOP, pad=0.06)
     body = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
         f'<text class="tick y" x="{LEFT - 7}" y="{y(t) + 4:.1f}">{number(t)}</text>'
         for t in linear_ticks(y.low, y.high)
     ]
-    ticks = xs if len(xs) < 7 else x.ticks()
+    apart = all(x(b) - x(a) > TICK for a, b in pairwise(xs))
+    ticks = xs if len(xs) < 7 and apart else x.ticks()
     body += [f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{_short(t)}</text>' for t in ticks]
     body += [_curve(look, curve, x, y) for look, curve in enumerate(curves)]
     legend = "".join(f'<b class="f{i % COLOURS}">{esc(c["label"])}</b> ' for i, c in enumerate(curves))
