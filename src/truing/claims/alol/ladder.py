@@ -32,7 +32,7 @@ VALUES = grid(aligned, method=("a_lol_seq",), value=tuple(TARGETS.values()), **F
 NORMS = grid(aligned, method=("a_lol_seq",), length_norm=("mean",), **FIXED)
 ORDERS = [
     *grid(aligned, method=("a_lol_seq",), sampler=SAMPLERS, **FIXED),
-    *grid(aligned, method=("a_lol_seq",), sampler=("priority",), as_published=(True,), **FIXED),
+    *grid(aligned, method=("a_lol_seq",), as_published=(True,), **FIXED),
 ]
 SWEEPS = [*SHIFTS, *VALUES, *NORMS, *ORDERS]
 
@@ -104,7 +104,8 @@ def _swept(found: Found) -> list[Number]:
     rows = [("a_lol_seq as it is", average(shared, GOLD, method="a_lol_seq"))]
     rows += [(f"value learnt from {name}", average(seq.where(value=how), GOLD)) for name, how in TARGETS.items()]
     rows += [("mean over tokens", average(seq, GOLD, length_norm="mean"))]
-    rows += [(f"sampler {name}", average(seq, GOLD, sampler=name)) for name in (*SAMPLERS, "priority")]
+    rows += [(f"sampler {name}", average(seq, GOLD, sampler=name)) for name in SAMPLERS]
+    rows += [("as published: drawn by A⁺ and weighted by it, a greedy value", average(seq, GOLD, as_published=True))]
     rows += [("a_lol_kl, β = 0.1", average(shared, GOLD, method="a_lol_kl"))]
     rows += [(f"a_lol_kl, β = {beta:g}", average(found, GOLD, method="a_lol_kl", beta=beta)) for beta in BETAS]
     return lines(*((f"gold: {name}", value, "context") for name, value in rows))
