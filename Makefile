@@ -31,6 +31,7 @@ bench: $(VENV)/ready  ## speed and memory beside TRL and transformers, in an env
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt -e .
 	.venv-bench/bin/python bench/run.py $(if $(FULL),--full)
 	.venv-bench/bin/python bench/scoring.py
+	.venv-bench/bin/python bench/offline.py
 
 docs: $(VENV)/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
