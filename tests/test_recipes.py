@@ -10,8 +10,12 @@ import truing
 from truing.align.methods import Offline
 from truing.cli import main
 from truing.commands.compare import Compare
+from truing.commands.offline import judges
 from truing.config import load
+from truing.evaluate.classify import Classifier
 from truing.model.make import make_tokenizer
+from truing.records import Answer, Example
+from truing.settings import Data, Machine
 from truing.world.corpora import CORPORA
 from truing.world.sessions import helpful
 from truing.world.town import town
@@ -29,6 +33,16 @@ SMALL = {
 def test_a_recipe_is_read(recipe):
     settings = load(Offline, recipe)
     assert settings.method.startswith("a_lol") and settings.value.max_tokens <= 128
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_judges_are_of_the_kind_that_the_recipe_means(recipe, monkeypatch):
+    """What is named on the hub is not opened here; that it would be opened as a classifier is."""
+    opened = []
+    monkeypatch.setattr(Classifier, "load", lambda name, machine: opened.append(name) or (lambda *_: None))
+    names = [n for n in load(Offline, recipe).rewards if not n.startswith("call:") and not n.startswith("./")]
+    judges(names, Data("none"), Machine(), [Example("p", (Answer("a b"),))])
+    assert opened == [name for name in names if not name.startswith("lexical:")]
 
 
 @pytest.mark.parametrize("recipe", MINIATURES, ids=lambda p: p.stem)

@@ -156,6 +156,8 @@ def test_draws_follow_their_weights_and_go_on_where_they_stopped():
         ({"method": "wbc", "rewards": ("lexical:length*-1",)}, "the lowest is -"),
         ({"method": "a_lol", "rewards": ("lexical:length*-0.0",)}, "nothing is left to learn from"),
         ({"method": "wbc", "rewards": ("world:gold*x",)}, "is no number"),
+        ({"method": "wbc", "rewards": ("world:gold*nan",)}, "is no number"),
+        ({"method": "a_lol", "value": {"max_tokens": 5000}}, "leave no room for answers of 5000 tokens"),
         ({"method": "wbc", "rewards": ("world:gold.kind",)}, "world:gold has no 'kind'"),
         ({"method": "wbc", "rewards": ("lexical:rhyme",)}, "there is no lexical:rhyme"),
         ({"method": "wbc", "rewards": ("world:tiny",)}, "is no preference model"),
@@ -184,6 +186,48 @@ def test_what_makes_no_difference_to_a_method_is_said_once(method, more, said, p
     assert found == ([f"{method} makes no use of {said}"] if said else [])
 
 
+def test_a_mistake_leaves_nothing_behind(pairs, tmp_path):
+    for _ in range(2):  # not "in use" the second time either
+        with pytest.raises(UserError, match="does not know what answers are worth"):
+            trained(pairs, tmp_path, "dpo", sampler="filter")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_first_look_is_at_the_start_and_the_last_at_the_end(pairs, tmp_path):
+    """Methods that begin alike look alike then; the next look comes after a step, not before it."""
+    seen = {}
+    for method in ("nll", "dpo"):
+        run = trained(pairs, tmp_path, method, watch={"every": 2, "count": 4, "max_tokens": 8}, optim={"steps": 4})
+        seen[method] = [run.view().series(f"watch/{name}") for name in ("kl", "reward")]
+        assert [step for step, _ in seen[method][0]] == [0, 2, 4]
+        first, second = (value for _, value in seen[method][0][:2])
+        assert first == pytest.approx(0.0, abs=1e-6) and second > 1e-6
+    assert seen["nll"][1][0] == seen["dpo"][1][0]
+
+
+def test_a_look_knows_the_columns_that_a_judge_reads(tmp_path):
+    (tmp_path / "judge.py").write_text(
+        "def reward(prompts, completions, truth, **_):\n    return [float(t) for t in truth]\n"
+    )
+    rows = [{"prompt": f"what is {i} ?", "completion": " a .", "truth": 0.5} for i in range(16)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run = trained(
+        truing.read(tmp_path / "rows.jsonl"),
+        tmp_path,
+        "wbc",
+        rewards=(f"call:{tmp_path / 'judge.py'}:reward",),
+        watch={"every": 1, "count": 3, "max_tokens": 4},
+    )
+    assert {value for _, value in run.view().series("watch/reward")} == {0.5}
+
+
+def test_an_answer_that_says_nothing_is_no_demonstration(pairs, tmp_path):
+    silent = [Example(e.prompt, (Answer(""),)) for e in pairs[:8]]
+    run = trained([*pairs, *silent], tmp_path, "nll", rewards=(), answers="all")
+    (data,) = [event for event in run.view().events if event["event"] == "data"]
+    assert sum(data["dropped"].values()) == 8
+
+
 def test_dpo_needs_two_answers(tmp_path):
     single = [Example(e.prompt, e.answers[:1]) for e in CORPORA["demonstrations"](town(0), 10, 0)]
     with pytest.raises(UserError, match="there are no comparisons in it"):
@@ -197,9 +241,9 @@ def test_as_published_draws_by_worth_and_weights_by_it_again(pairs, tmp_path):
     assert said and not [e for e in plain.view().events if e["event"] == "as published"]
     kept = run(as_published=True, sampler="filter").view().events  # what is said by name is done
     assert not [event for event in kept if event["event"] == "as published"]
-    credit = [np.mean([v for _, v in r.view().series("credit")]) for r in (plain, published)]
-    assert credit[0] == pytest.approx(np.mean([v for _, v in plain.view().series("credit")]))
-    assert np.std([v for _, v in plain.view().series("credit")]) < 1e-6  # corrected: each draw counts alike
+    corrected, weighted = ([v for _, v in r.view().series("credit")] for r in (plain, published))
+    assert np.std(corrected) < 1e-6 < np.std(weighted)  # corrected: each draw counts alike
+    assert np.mean(weighted) > np.mean(corrected) + 0.01  # E_p[R] where p ∝ R, and the mean of R
 
 
 def test_all_answers_learn_from_the_worse_ones_too(pairs, tmp_path):
@@ -254,7 +298,7 @@ def test_nobody_is_asked_about_an_answer_to_the_same_prompt(tmp_path):
     groups = [Group([p], [[p, a]], [[True, True]], [a], id=f"{p}{a}") for p in (1, 2, 3) for a in (0, 1)]
     others = _others(groups)
     assert all(o.prompt != g.prompt for g, o in zip(groups, others)) and len(others) == 6
-    assert [o.id for o in others] == ["20", "20", "30", "30", "10", "10"]
+    assert [o.id for o in others] == ["21", "30", "31", "10", "11", "20"]  # each once
     mixed = _mixed(groups[0], Group([2], [[5, 6, 7, 8]], [[True] * 4], id="x"), longest=3)
     assert (mixed.prompt, mixed.answers, mixed.trained) == ([1], [[5, 6]], [[True, True]])
 

@@ -70,6 +70,10 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(method, qw
     weights = [load_file(run.folder / "model" / "model.safetensors") for run in (whole, parted)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert whole.view().series("loss") == parted.view().series("loss")
+    told = [
+        [e["phases"]["training"]["F"] for e in run.view().events if e["event"] == "ledger"] for run in (whole, parted)
+    ]
+    assert told[0] == told[1] and len(told[0]) == 1 and told[0][0] > 0  # of both processes, nothing twice
 
 
 def test_all_of_them_stand_in_one_table(qwen, pairs, tmp_path, monkeypatch, capsys):

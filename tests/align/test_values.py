@@ -67,11 +67,30 @@ def test_what_the_states_say_is_found_and_what_they_do_not_say_is_not(kind):
     assert fit(states, told, settings, (0.0, 1.0), seed=0)(states[:3]).tolist() == found(states[:3]).tolist()
 
 
+@pytest.mark.parametrize(("level", "spread"), [(50.0, 5.0), (-30.0, 3.0), (0.5, 0.1)])
+def test_rewards_without_bounds_are_learnt_wherever_they_lie(level, spread):
+    random = torch.Generator().manual_seed(3)
+    states = [torch.randn(5, 8, generator=random) for _ in range(300)]
+    targets = [level + spread * float(s[:, 0].mean() * 2) for s in states]
+    found = fit(states, targets, Value(epochs=30, lr=1e-2), None, seed=0)
+    assert found.test.r2 > 0.7
+    assert abs(float(found(states).mean()) - level) < spread
+
+
+def test_where_no_head_is_better_than_the_mean_it_is_the_mean():
+    random = torch.Generator().manual_seed(3)
+    states = [torch.randn(4, 8, generator=random) for _ in range(30)]
+    targets = torch.randn(30, generator=random).tolist()
+    found = fit(states, targets, Value(epochs=3, lr=0.9), None, seed=0)
+    assert len(set(found(states).tolist())) == 1 and abs(found.test.r2) < 1e-6
+
+
 def test_values_keep_their_bounds_and_are_free_without():
     states = [torch.full((2, 4), float(i % 2)) for i in range(40)]
     targets = [10.0 * (i % 2) for i in range(40)]
     assert fit(states, targets, Value(epochs=300, lr=1e-2), None, 0)(states).max() > 8
-    assert fit(states, targets, Value(epochs=50), (0.0, 2.0), 0)(states).max() <= 2
+    few = [t / 5 for t in targets]
+    assert fit(states, few, Value(epochs=50), (0.0, 2.0), 0)(states).max() <= 2
 
 
 def test_too_few_prompts():

@@ -270,15 +270,15 @@ def test_who_learnt_less_of_an_order_has_less_to_unlearn(learnt, lost, holds):
     assert judged("A11", say) is holds
 
 
-def offline(gold, unique=lambda p: 0.9, kept=lambda p: 0.6, caught=0.9, drop=lambda p: 0.0):
-    """A policy whose gold, variety and left-over share follow its parameters."""
+def offline(gold, unique=lambda p: 0.9, kept=lambda p: 0.6, caught=0.9, drop=lambda p: 0.0, late=False):
+    """A policy whose gold, variety and left-over share follow its parameters, and which learns early, or late."""
 
     def say(p):
         level = gold(p) + RANDOM.normal(0, 0.003)
-        found = {"gold": [level] * 2, "unique": unique(p), "length": 9.0, "kept": kept(p)}
+        found = {"gold": [level] * 2, "unique": unique(p), "length": 9.0, "kept": kept(p), "asked": 300}
         found |= {"dropped are bad": caught, "bad are dropped": caught + RANDOM.normal(0, 0.003)}
         found |= {f"gold/{part}": level for part in ("helpful", "honest", "harmless", "fluent", "informative")}
-        curve = [(4, level - 0.05), (8, level + drop(p)), (12, level)]
+        curve = [(0, level - 0.05), (4, level - 0.05 if late else level), (8, level + drop(p)), (12, level)]
         return found | {"curve/reward": curve, "curve/unique": [(s, unique(p)) for s, _ in curve]}
 
     return say
@@ -318,6 +318,7 @@ def bad_data(ours):
         ("L9", offline(lambda p: 0.8 + 0.02 * (p["method"] == "a_lol_seq")),
          offline(lambda p: 0.7 if p["method"] == "a_lol_ref_free" else 0.8)),
         ("L10", offline(by_method()), offline(lambda p: 0.6 + p["n"] / 1e5 if p["method"] != "start" else 0.5)),
+        ("L10", offline(by_method()), offline(by_method(), late=True)),
         ("L12", offline(by_method(), lambda p: 0.1 if "eps" in p and p["eps"] is None else 0.9), offline(by_method())),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from truing.stats.intervals import Interval, mean_bootstrap, mean_t, wilson
+from truing.stats.intervals import Interval, mean_bootstrap, mean_crossed, mean_t, wilson
 
 
 def held(intervals: list[Interval], truth: float) -> float:
@@ -34,6 +34,24 @@ def test_t_interval_holds_the_mean_as_often_as_it_says() -> None:
         found = [mean_t(random.normal(3, 2, 5), level) for _ in range(2000)]
         low, high = bounds(level, 2000)
         assert low <= held(found, 3) <= high
+
+
+@pytest.mark.parametrize(("seeds", "items"), [(0.03, 0.2), (0.0, 0.2), (0.03, 0.0)])
+def test_crossed_means_cover_what_both_seeds_and_items_would_change(seeds: float, items: float) -> None:
+    """Differences of two systems that are alike: five seeds, each with an error of its own, and the same items."""
+    random = np.random.default_rng(0)
+    missed = 0
+    for _ in range(400):
+        noise = random.normal(0, 0.1, (5, 100))
+        values = random.normal(0, seeds, (5, 1)) + random.normal(0, items, (1, 100)) + noise
+        missed += mean_crossed(values).excludes(0.0)
+    assert missed / 400 < 0.08
+
+
+def test_crossed_means_of_one_seed_are_those_over_items() -> None:
+    values = np.array([[0.1, 0.4, 0.3, 0.9]])
+    one, plain = mean_crossed(values), mean_t(values[0])
+    assert (one.estimate, one.low, one.high) == pytest.approx((plain.estimate, plain.low, plain.high))
 
 
 def test_wilson_by_hand() -> None:

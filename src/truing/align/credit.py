@@ -79,7 +79,7 @@ class Credit:
             "rewards": self.rewards.fingerprint if self.rewards else None,
             "settings": asdict(self.settings),
             "seed": self.seed,
-            "apart": [e.id for e in self.apart],
+            "apart": [fingerprint([e.id, dict(e.meta)]) for e in self.apart],
         }
         prompts = {fingerprint(g.prompt): g.prompt for g in groups}
         names = list(prompts)
@@ -101,6 +101,11 @@ class Credit:
         few = self.settings
         asked = {e.prompt: e for e in self.apart if self._fits(e.prompt)}
         prompts = list(asked)
+        if len(asked) < len(every := {e.prompt for e in self.apart}) / 2:
+            raise UserError(
+                f"value.max_tokens: {len(every) - len(asked)} of {len(every)} prompts leave no room for answers of "
+                f"{few.max_tokens} tokens; take fewer, or raise data.max_tokens."
+            )
         sampling = Sampling(
             n=1 if few.greedy else few.samples,
             max_tokens=few.max_tokens,

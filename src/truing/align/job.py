@@ -195,8 +195,8 @@ class Job:
             reference = open_local(
                 settings.model, settings.machine, probed=self.place, max_tokens=settings.data.max_tokens
             )
-        prompts = [example.prompt for examples in self.sets for example in examples]
-        return Watcher(settings.watch, engine, reference, prompts, settings.run.seed, rate)
+        every = [example for examples in self.sets for example in examples]
+        return Watcher(settings.watch, engine, reference, every, settings.run.seed, rate)
 
     def expect_start(self, step: int, what: str, value: Any, expected: float, exact: float = 1e-4) -> None:
         """A run that begins with the wrong number is wrong from the beginning: wrong reference, label or mask."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from truing.engine.local import LocalEngine
@@ -17,6 +17,8 @@ BACKWARD = 2  # F
 
 
 class Ledger:
+    """Kept in a run's checkpoints: what was done after the last one, and has to be done again, is not counted twice."""
+
     def __init__(self, engine: LocalEngine) -> None:
         self.engine = engine
         self.phases: dict[str, Counter[str]] = {}
@@ -37,8 +39,13 @@ class Ledger:
             spent.subtract(nested)
             self.phases.setdefault(name, Counter()).update(spent)
 
+    def state(self) -> dict[str, dict[str, float]]:
+        return {name: dict(spent) for name, spent in self.phases.items()}
+
+    def load_state(self, state: Mapping[str, Mapping[str, float]]) -> None:
+        self.phases = {name: Counter(spent) for name, spent in state.items()}  # type: ignore[arg-type]
+
     def close(self, run: Run) -> None:
-        """Each process of a run that was resumed says what it spent itself."""
         told = {
             name: {key: round(value, 3) for key, value in spent.items() if value}
             | {"F": spent["forward"] + BACKWARD * spent["backward"]}

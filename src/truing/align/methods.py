@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple
 
 from truing.align.credit import Sampler
@@ -125,3 +125,21 @@ def unused(settings: Offline) -> list[str]:
     }
     usual = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields(Offline)}
     return [name for name, is_used in used.items() if not is_used and getattr(settings, name) != usual[name]]
+
+
+def as_published(settings: Offline) -> tuple[Offline, list[str]]:
+    """With the choices of the authors' code, if they are asked for, and each of them with its reason."""
+    said, method = list[str](), METHODS[settings.method]
+    if settings.as_published and method.sampler == "corrected" and settings.sampler == "method":
+        said.append(
+            "answers are drawn in proportion to what they are worth and weighted by it again, so what is learnt is its "
+            "square: their code samples by priority and leaves the weight in the loss"
+        )
+        settings = replace(settings, sampler="priority")
+    if settings.as_published and method.worth == "advantage":
+        said.append(
+            "the value is that of one greedy answer, which is higher than the mean and drops more: their dialogue runs "
+            "decode greedily, once for each prompt"
+        )
+        settings = replace(settings, value=replace(settings.value, greedy=True))
+    return settings, said

@@ -10,16 +10,16 @@ import torch
 from truing.batch import Group
 from truing.data import Cache
 from truing.engine.local import LocalEngine
+from truing.records import fingerprint
 
 
 def _others(groups: Sequence[Group]) -> list[Group]:
-    """For each group the next one that answers another prompt."""
-    ahead: Group | None = None
-    found: list[Group] = []
-    for group, behind in zip(reversed([*groups, *groups]), reversed([*groups[1:], *groups, *groups[:1]])):
-        ahead = behind if behind.prompt != group.prompt else ahead
-        found.append(ahead or behind)
-    return found[::-1][: len(groups)]
+    """For each group one that answers another prompt: half of the data further on, so that each is taken about once."""
+    if len({tuple(g.prompt) for g in groups}) < 2:
+        return list(groups)
+    every, half = len(groups), len(groups) // 2
+    ahead = ((group, (groups[(i + half + k) % every] for k in range(every))) for i, group in enumerate(groups))
+    return [next(other for other in others if other.prompt != group.prompt) for group, others in ahead]
 
 
 def _mixed(group: Group, other: Group, longest: int) -> Group:
@@ -44,7 +44,8 @@ class Mismatch:
         def ask(positions: list[int]) -> list[dict]:
             return [{"sums": s.numpy()} for s in self._sums([mixed[p] for p in positions])]
 
-        self.reference = {m.id: float(f["sums"].sum()) for m, f in zip(mixed, cache.fetch([m.id for m in mixed], ask))}
+        keys = [fingerprint([m.prompt, m.answers, m.trained]) for m in mixed]
+        self.reference = {m.id: float(f["sums"].sum()) for m, f in zip(mixed, cache.fetch(keys, ask))}
 
     def measure(self, batch: Sequence[Group]) -> float:
         """max(0, mean of ln π − ln π_ref), written beside every answer of the batch."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,13 @@ from truing.align.credit import Credit, Credited, drawn, left_over, write_advant
 from truing.align.estimate import cost
 from truing.align.job import Job
 from truing.align.ledger import Ledger
-from truing.align.methods import METHODS, Method, Offline, unused, view_of
+from truing.align.methods import METHODS, Method, Offline, as_published, unused, view_of
 from truing.align.mismatch import Mismatch
 from truing.align.rewards import Part, Rewards
 from truing.batch import Group
-from truing.data import Cache, Draws, Order
+from truing.data import Cache, Draws, Order, demonstrations
 from truing.data.cache import sweep
+from truing.data.views import apart
 from truing.engine.local import LocalEngine, attach
 from truing.records import Example, fingerprint
 from truing.run import Run
@@ -31,22 +31,24 @@ from truing.schema import Mistake
 
 def offline(settings: Offline, examples: Sequence[Example] | None = None, judges: Sequence[Part] = ()) -> Run:
     """Train, and leave the policy in the run's folder. `judges` are those that `settings.rewards` names."""
-    judged = [p.judge.fingerprint for p in judges]
-    job = Job("offline", settings, examples, known={"judges": judged} if judged else {})
-    how, method = _as_said(settings, job), METHODS[settings.method]
+    (how, published), method = as_published(settings), METHODS[settings.method]
     if how.sampler not in ("method", "uniform") and not method.worth:
         raise Mistake(("sampler",), f"{how.method} does not know what answers are worth: it takes all of them.")
     if method.worth == "advantage" and not judges:
         raise Mistake(("rewards",), f"{how.method} has to have the model's own answers judged: name judges.")
+    judged = [p.judge.fingerprint for p in judges]
+    job = Job("offline", settings, examples, known={"judges": judged} if judged else {})
     with job.run as run:
         if run.finished:
             return run
+        for choice in published:
+            job.note("as published", choice)
         if idle := unused(settings):
             job.note("unused", f"{how.method} makes no use of {', '.join(idle)}")
         engine, cache = job.engine(), Path(how.cache or run.folder / "cache")
         if not how.cache:
             sweep(cache)
-        ledger = Ledger(engine)
+        ledger = run.keep("ledger", Ledger(engine))
         credit = Credit(engine, Rewards(judges, cache) if judges else None, how.value, cache, how.run.seed)
         with ledger.phase("rewards and values"):
             credited, order = _credited(job, engine, credit, how, method)
@@ -56,6 +58,9 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
                 cache_reference(engine, groups, cache)
             mismatch = Mismatch(engine, groups, cache) if "reference_point" in objective.reads else None
         watch = job.watcher(engine, credit.rewards.means if credit.rewards else None)
+        if how.watch.every and not run.step:  # what all methods have in common: where they begin
+            with ledger.phase("watching"):
+                run.log(0, watch(0, run))
         for step, batch in job.steps(engine, credited.pools, order):
             with ledger.phase("training"):
                 if mismatch:
@@ -67,9 +72,11 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
                 job.expect_start(step, "the ratio of policy and reference", metrics["importance/mean"], 1.0, 1e-5)
             if "importance/square" in metrics:  # as many tokens of equal weight would tell as much
                 metrics["importance/effective"] = metrics["importance/mean"] ** 2 / metrics.pop("importance/square")
+            with ledger.phase("training"):
+                taken = engine.step()
             with ledger.phase("watching"):
                 seen = watch(step, run)
-            run.log(step, metrics, engine.step(), seen, {"rows": len(batch)})
+            run.log(step, metrics, taken, seen, {"rows": len(batch)})
         ledger.close(run)
         job.export(engine)
     return run
@@ -86,7 +93,9 @@ def _credited(
         left, lost = credit.set_apart(examples) if method.worth == "advantage" else (examples, Counter[str]())
         rated = credit.rated(list(left), raw=how.method == "pro") if judged else left
         kept, unfit = view(rated)
-        groups, dropped = engine.encode(kept) if kept else ([], Counter[str]())
+        groups, dropped = (
+            engine.encode(kept, allow_empty=view not in (demonstrations, apart)) if kept else ([], Counter[str]())
+        )
         return groups, dropped + unfit + lost
 
     pools = job.counted(encoded, view.__name__, engine.codec.notes)
@@ -114,22 +123,6 @@ def _tell(job: Job, rewards: Rewards, columns: Sequence[np.ndarray]) -> None:
     said = "; ".join(f"{c.name} × {c.weight:g}: {c.mean:.3f} [{c.low:.3f}, {c.high:.3f}]" for c in told)
     known = f"{rewards.asked['known']} of {rewards.asked.total()} known already"
     job.note("rewards", f"{said}; {known}", parts=[c._asdict() for c in told], **rewards.asked)
-
-
-def _as_said(settings: Offline, job: Job) -> Offline:
-    """With the authors' choices, if they are asked for; each is said with its reason."""
-    if not settings.as_published:
-        return settings
-    method = METHODS[settings.method]
-    if method.sampler == "corrected" and settings.sampler == "method":
-        job.note("as published", "answers are drawn in proportion to what they are worth, and weighted by it again")
-        settings = replace(settings, sampler="priority")
-    if method.worth == "advantage":
-        job.note(
-            "as published", "the value is learnt from one greedy answer: that of what the model says, not its mean"
-        )
-        settings = replace(settings, value=replace(settings.value, greedy=True))
-    return settings
 
 
 def estimate(settings: Offline) -> str:

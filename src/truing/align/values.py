@@ -85,15 +85,24 @@ class MeanPool(nn.Module):
 
 
 class Head(nn.Module):
-    def __init__(self, pool: nn.Module, width: int, bounds: tuple[float, float] | None, dropout: float = DROPOUT):
+    """`scale`: mean and spread of what it learns, where that has no bounds."""
+
+    def __init__(
+        self,
+        pool: nn.Module,
+        width: int,
+        bounds: tuple[float, float] | None,
+        dropout: float = DROPOUT,
+        scale: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         super().__init__()
         self.pool, self.out, self.drop = pool, nn.Linear(width, 1), nn.Dropout(dropout)
-        self.bounds = bounds
+        self.bounds, self.scale = bounds, scale
 
     def forward(self, states: Tensor, inside: Tensor) -> Tensor:
         raw = self.out(self.drop(self.pool(self.drop(states), inside))).squeeze(-1)
         if self.bounds is None:
-            return raw
+            return self.scale[0] + self.scale[1] * raw
         low, high = self.bounds
         return low + (high - low) * raw.sigmoid()
 
@@ -113,13 +122,17 @@ class Tested(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    head: Head
+    """A head, or a constant where none is better than that."""
+
+    head: Head | float
     mean: Tensor
     spread: Tensor
     test: Tested = field(default_factory=Tested)
 
     @torch.no_grad()
     def __call__(self, states: Sequence[Tensor]) -> np.ndarray:
+        if isinstance(self.head, float):
+            return np.full(len(states), self.head)
         self.head.eval()
         parts = [states[i : i + BATCH] for i in range(0, len(states), BATCH)]
         found = [self.head(*padded(part, self.mean, self.spread)) for part in parts]
@@ -146,7 +159,8 @@ def padded(states: Sequence[Tensor], mean: Tensor, spread: Tensor) -> tuple[Tens
 def fit(
     states: Sequence[Tensor], targets: Sequence[float], settings: Value, bounds: tuple[float, float] | None, seed: int
 ) -> Fitted:
-    """The head of the epoch that was best on one part, and its error on another."""
+    """The head of the epoch that was best on one part, and its error on another. Where the mean is better on the one,
+    it is the mean."""
     count, width = len(states), states[0].shape[1] if states else 0
     part = round(PART * count)
     if part < 2:
@@ -157,19 +171,21 @@ def fit(
     y = torch.tensor(targets, dtype=torch.float32)
     every = torch.cat([states[i] for i in known])
     mean, spread = every.mean(0), every.std(0).clamp(min=1e-6)
+    level, width_of = float(y[known].mean()), float(y[known].std().clamp(min=1e-6))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = _new(settings, width, bounds)
-        _train(head, states, y, known, chosen, settings, (mean, spread), random)
-    fitted = Fitted(head, mean, spread)
+        head = _new(settings, width, bounds, (level, width_of))
+        found = _train(head, states, y, known, chosen, settings, (mean, spread), random)
+    fitted = Fitted(head if found else level, mean, spread)
     error = float(np.mean((fitted([states[i] for i in tested]) - y[tested].numpy()) ** 2))
-    constant = float(((y[tested] - y[known].mean()) ** 2).mean())
+    constant = float(((y[tested] - level) ** 2).mean())
     return replace(fitted, test=Tested(error, constant))
 
 
-def _new(settings: Value, width: int, bounds: tuple[float, float] | None) -> Head:
+def _new(settings: Value, width: int, bounds: tuple[float, float] | None, scale: tuple[float, float]) -> Head:
     heads = next(h for h in (8, 4, 2, 1) if width % h == 0)
-    return Head(AttentionPool(width, heads) if settings.head == "attention" else MeanPool(width), width, bounds)
+    pool = AttentionPool(width, heads) if settings.head == "attention" else MeanPool(width)
+    return Head(pool, width, bounds, scale=scale)
 
 
 def _train(
@@ -181,11 +197,11 @@ def _train(
     settings: Value,
     scale: tuple[Tensor, Tensor],
     random: torch.Generator,
-) -> None:
-    """Leaves the head as it was after its best epoch."""
+) -> bool:
+    """Leaves the head as it was after its best epoch. Whether any was better than the mean of what it learns from."""
     optimiser = torch.optim.AdamW(head.parameters(), lr=settings.lr)
     best: dict[str, Tensor] = {}
-    least = float("inf")
+    least = float(((y[chosen] - y[known].mean()) ** 2).mean())
     held = padded([states[i] for i in chosen], *scale)
     for _ in range(settings.epochs):
         head.train()
@@ -201,4 +217,6 @@ def _train(
             error = float(((head(*held) - y[chosen]) ** 2).mean())
         if error < least:
             least, best = error, {name: value.clone() for name, value in head.state_dict().items()}
-    head.load_state_dict(best)
+    if best:
+        head.load_state_dict(best)
+    return bool(best)

@@ -96,30 +96,32 @@ def aligned(
     half: Literal["", "best", "worst"] = "",
     steps: int | None = None,
     rate: float = 1.0,
+    start_n: int | None = None,
     judged_by: Sequence[str] = ("overall",),
     **settings: Any,
 ) -> dict[str, Any]:
     """`method` start: the reference itself. `settings` are those of `truing offline`. Lists have one entry for each
     held-out prompt, in an order that depends on the seed alone. `judged_by`: the parts of gold that are added up;
-    `rate`: times the usual learning rate."""
+    `rate`: times the usual learning rate. `start_n`: answers that the reference has imitated, where not all `n`."""
     lesson = Lesson(replace(TASKS[task], noise=noise, flips=flips, half=half), n, seed)
-    start, kinds = reference(folder, size, lesson), lesson.mixture.kinds
+    start = reference(folder, size, replace(lesson, n=start_n or n))
+    shown, asked = _held_out(lesson.mixture.kinds, seed)
     if method == "start":
-        return worth(start, seed, kinds)
+        return worth(start, seed, asked)
     single = METHODS[method].view is demonstrations
     learnt = lesson.singles() if single else lesson.pairs()
     with TemporaryDirectory(dir=folder, prefix=".aligned-") as scratch:
         optim = Optim(lr=rate * ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, steps=steps)
         run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
         updates = steps or max(1, round(n / 32))
-        shown = str(Path(scratch) / "shown.jsonl")  # held-out prompts, and others than those that are asked in the end
-        write(shown, prompts(TOWN, WATCHED, seed + 1000, held=True, kinds=kinds), "truing")
-        watch = Watch(every=max(1, updates // LOOKS), prompts=shown, count=WATCHED, max_tokens=LONGEST)
+        file = str(Path(scratch) / "shown.jsonl")
+        write(file, shown, "truing")
+        watch = Watch(every=max(1, updates // LOOKS), prompts=file, count=len(shown), max_tokens=LONGEST)
         how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
         base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
         done = offline(load(Offline, plain(base), settings), learnt, [judge(part) for part in judged_by])
         view = done.view()
-        found = worth(done.model, seed, kinds) | {"updates": len(view.series("rows"))}
+        found = worth(done.model, seed, asked) | {"updates": len(view.series("rows"))}
         for name in ("reward", "unique", "kl", "length"):
             found[f"curve/{name}"] = view.series(f"watch/{name}")
         for name in ("at_lower", "at_upper", "effective"):
@@ -132,9 +134,16 @@ def judge(part: str) -> Part:
     return Part(Rule(f"world:gold.{part}", lambda prompt, answer: float(getattr(gold(TOWN, prompt, answer), part))))
 
 
-def worth(model: str, seed: int, kinds: Sequence[str] | None) -> dict[str, Any]:
-    """What a model says to held-out prompts, by gold, and how varied it is."""
-    asked = prompts(TOWN, ASKED, seed, held=True, kinds=kinds)
+def _held_out(kinds: Sequence[str] | None, seed: int) -> tuple[list[Example], list[Example]]:
+    """Prompts for looks at a policy while it learns, and others that it is asked in the end; of a single kind there are
+    fewer than one would like."""
+    every = prompts(TOWN, ASKED + WATCHED, seed, held=True, kinds=kinds)
+    few = min(WATCHED, len(every) // 3)
+    return every[:few], every[few:]
+
+
+def worth(model: str, seed: int, asked: Sequence[Example]) -> dict[str, Any]:
+    """What a model says to prompts, by gold, and how varied it is."""
     drawn = open_engine(model, MACHINE).sample(
         [e.prompt for e in asked], Sampling(n=SAMPLES, max_tokens=LONGEST, seed=seed)
     )
@@ -142,6 +151,7 @@ def worth(model: str, seed: int, kinds: Sequence[str] | None) -> dict[str, Any]:
     said = [a.text for e in drawn for a in e.answers]
     parts = {f"gold/{p}": float(np.mean([getattr(v, p) for row in values for v in row])) for p in PARTS}
     return parts | {
+        "asked": len(asked),
         "gold": [round(float(np.mean([v.overall for v in row])), 4) for row in values],
         "unique": unique_rate(said),
         "same": float(np.mean([len({a.text for a in e.answers}) == 1 for e in drawn])),

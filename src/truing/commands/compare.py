@@ -55,6 +55,8 @@ class Compare(Offline):
         at_least(self, 1, "seeds", "count")
         if not (self.test or self.rewards):
             raise Mistake(("test",), "names no judge: who says in the end what answers are worth?")
+        if self.method != Offline.method:
+            raise Mistake(("method",), "is what the arms name: --arms METHOD METHOD …")
         if len(set(self.arms)) < len(self.arms) or not self.arms:
             raise Mistake(("arms",), "names one arm twice, or none.")
 
@@ -69,10 +71,11 @@ def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dic
     testing = judges(settings.test, settings.data, settings.machine, learnt) if settings.test else rewarding
     with Rows(folder) as rows:
         if settings.watch.every and settings.watch.prompts is None:
-            shown = str(folder / "prompts.jsonl")  # looks at prompts that nothing is learnt from
-            write(shown, asked, "truing")
+            shown = str(folder / "prompts.jsonl")  # nothing is learnt from these, and all cells are looked at with them
+            if not Path(shown).exists():
+                write(shown, asked, "truing")
             arms = {name: replace(arm, watch=replace(arm.watch, prompts=shown)) for name, arm in arms.items()}
-        bench = Bench(folder, rows, learnt, rewarding, testing, asked, settings)
+        bench = Bench(folder, rows, examples, rewarding, testing, asked, settings)
         found = {START: [bench.judged(START, settings.model, 0)]}
         for name, arm in arms.items():
             found[name] = [bench.cell(name, arm, seed) for seed in range(settings.seeds)]
@@ -94,7 +97,7 @@ class Bench:
 
     folder: Path
     rows: Rows
-    learnt: Sequence[Example]
+    learnt: Sequence[Example] | None
     rewarding: Sequence[Part]
     testing: Sequence[Part]
     asked: Sequence[Example]
@@ -126,7 +129,8 @@ class Bench:
         """What a model says to the prompts, judged; asked once."""
         engine = open_engine(model, self.settings.machine)
         rewards = Rewards(self.testing, self.folder / "cache")
-        how = [asdict(self.settings.sampling), [e.id for e in self.asked], rewards.fingerprint]
+        prompts = [fingerprint([e.id, dict(e.meta)]) for e in self.asked]
+        how = [asdict(self.settings.sampling), prompts, rewards.fingerprint]
         key = fingerprint(["compare", engine.fingerprint, how])
 
         def ask(_: list[str]) -> list[Mapping[str, Any]]:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from truing.commands.tables import cell
-from truing.stats.intervals import Interval, mean_bootstrap, mean_t
+from truing.stats.intervals import Interval, mean_crossed, mean_t
 from truing.stats.looks import COLLAPSED, at_same_reward, common, drop
 
 START, FEWEST = "start", 3  # seeds, for a whisker
 NOTE = (
-    "intervals over seeds, and over prompts for differences; unique … at the same reward: above the first arm; "
+    "intervals over seeds, for differences over seeds and prompts; unique … at the same reward: above the first arm; "
     "F: passes while training, backward is two"
 )
 CURVES = {"reward": "reward", "unique": "share of different answers", "kl": "divergence", "length": "tokens"}
@@ -21,9 +21,9 @@ Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def ahead(found: Found, arm: str, other: str) -> Interval:
-    """Prompt by prompt, means over seeds: what is drawn again are prompts, and seeds within each draw are averaged."""
-    mine, theirs = (np.mean([one["values"] for one in found[name]], axis=0) for name in (arm, other))
-    return mean_bootstrap(mine - theirs)
+    """Prompt by prompt and seed by seed (the start has one): other prompts and other seeds would say something else."""
+    mine, theirs = (np.array([one["values"] for one in found[name]]) for name in (arm, other))
+    return mean_crossed(mine - theirs)
 
 
 def stability(each: Sequence[Mapping[str, Any]], start: Mapping[str, Any]) -> dict[str, float]:
@@ -38,7 +38,7 @@ def stability(each: Sequence[Mapping[str, Any]], start: Mapping[str, Any]) -> di
 
 
 def varied(found: Found, arm: str, other: str) -> Interval | None:
-    """By how much more is said that is different at the same reward, over the seeds of which both reach one."""
+    """By how much more is said that is different at the same reward; None where there is none for some seed."""
     gaps = []
     for mine, theirs in zip(found[arm], found[other]):
         sides = [one.get("curves", {}) for one in (mine, theirs)]
@@ -46,7 +46,7 @@ def varied(found: Found, arm: str, other: str) -> Interval | None:
             a, b = ((side["reward"], side["unique"]) for side in sides)
             gaps.append(at_same_reward(a, b))
     known = [gap for gap in gaps if gap is not None]
-    return mean_t(known) if known else None
+    return mean_t(known) if known and len(known) == len(found[arm]) else None
 
 
 def rows(found: Found) -> tuple[list[str], dict[str, list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from truing.align.methods import Offline
@@ -45,7 +46,7 @@ def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] |
         return Part(Rule(name, LEXICAL[rest]), weight)
     if kind == "call":
         return Part(Called.load(rest), weight, bounds=None)
-    if "#" in name:
+    if "#" in name or name.endswith("+prompt"):
         return Part(Classifier.load(name, machine), weight)
     engine = open_engine(name, machine)
     if not getattr(engine, "rewards", False):
@@ -56,10 +57,14 @@ def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] |
 def _weighted(text: str) -> tuple[str, float]:
     """NAME*WEIGHT."""
     name, star, weight = text.rpartition("*")
+    if not star:
+        return text, 1.0
     try:
-        return (name, float(weight)) if star else (text, 1.0)
+        if math.isfinite(value := float(weight)):
+            return name, value
     except ValueError:
-        raise Mistake(("rewards",), f"{text}: what stands behind the * is no number.") from None
+        pass
+    raise Mistake(("rewards",), f"{text}: what stands behind the * is no number.")
 
 
 def _gold(part: str) -> Judge:

@@ -49,16 +49,16 @@ class Versus:
         found = Counter(self.said)
         return {name: found[name] for name in SAID}
 
-    def share(self, name: Said) -> Interval:
+    def share(self, name: Said) -> Interval | None:
         """Of all prompts about which something was said."""
         scored = len(self.said) - self.counts["unscored"]
-        return wilson(float(self.counts[name]), max(1, scored))
+        return wilson(float(self.counts[name]), scored) if scored else None
 
     @property
-    def ahead(self) -> Interval:
+    def ahead(self) -> Interval | None:
         """Wins among those that one of the two won."""
         decided = self.counts["win"] + self.counts["lose"]
-        return wilson(float(self.counts["win"]), max(1, decided))
+        return wilson(float(self.counts["win"]), decided) if decided else None
 
 
 def versus(ours: Sequence[Example], theirs: Sequence[Example], referee: Referee, rows: Rows) -> Versus:

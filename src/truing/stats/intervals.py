@@ -3,6 +3,7 @@
 mean_t           exact for normal values, good for most others from about 20 on; the choice for a handful of seeds
 mean_bootstrap   no shape assumed; with `clusters`, whole conversations are drawn, because turns of one are not
                  independent evidence
+mean_crossed     seeds × items: both are few, and the same items are asked of every seed
 wilson           a share of yes among n: stays within [0, 1] and does not shrink to nothing at 0 or n
 
 Two systems on the same items: the interval of the *differences*, item by item (paired), under either mean.
@@ -73,6 +74,23 @@ def mean_bootstrap(
         means[i] = sums[drawn].sum() / counts[drawn].sum()
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(x.mean()), float(low), float(high), sums.size, level)
+
+
+def mean_crossed(values: np.ndarray, level: float = 0.95) -> Interval:
+    """[seeds, items]: the same items under every seed, both drawn at random. The variance of the mean is that over
+    seeds plus that over items (what belongs to neither is counted twice, which errs on the wide side), with as many
+    degrees of freedom as Satterthwaite gives. One seed or one item: that over the other alone."""
+    x = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    mean, sides = float(_checked(x.ravel(), level).mean()), [x.mean(1), x.mean(0)]
+    parts = [(side.var(ddof=1) / side.size, side.size - 1) for side in sides if side.size > 1]
+    total = sum(part for part, _ in parts)
+    if not parts:
+        return Interval(mean, -np.inf, np.inf, 1, level)
+    if not total:
+        return Interval(mean, mean, mean, x.shape[0], level)
+    freedom = total**2 / sum(part**2 / df for part, df in parts)
+    half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total))
+    return Interval(mean, mean - half, mean + half, x.shape[0], level)
 
 
 def wilson(yes: float, n: int, level: float = 0.95) -> Interval:

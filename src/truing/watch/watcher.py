@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from random import Random
 
@@ -29,7 +30,7 @@ class Watcher:
     """Called once a step; looks every `settings.every` steps and returns metrics named watch/…
 
     `reference` is the model the run started from; None means that it is the policy with its adapter off. `rate` says
-    what the answers are worth, where somebody knows.
+    what the answers are worth, where somebody knows; it sees the columns that the prompts come with.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Watcher:
         settings: Watch,
         policy: LocalEngine,
         reference: LocalEngine | None,
-        prompts: Sequence[Prompt],
+        examples: Sequence[Example],
         seed: int,
         rate: Rate | None = None,
     ) -> None:
@@ -45,16 +46,17 @@ class Watcher:
         self.seconds = 0.0
         if not settings.every:
             return
-        if settings.prompts:
-            prompts = [example.prompt for example in read(settings.prompts)]
-        distinct = list(dict.fromkeys(prompts))
-        self.prompts = Random(seed).sample(distinct, min(settings.count, len(distinct)))
+        distinct = {e.prompt: e for e in reversed(list(read(settings.prompts)) if settings.prompts else examples)}
+        every = list(distinct.values())[::-1]
+        self.asked = Random(seed).sample(every, min(settings.count, len(every)))
 
     def __call__(self, step: int, run: Run) -> dict[str, float]:
         if not self.settings.every or step % self.settings.every:
             return {}
         began = time.monotonic()
-        drawn = self.policy.sample(self.prompts, Sampling(max_tokens=self.settings.max_tokens, seed=self.seed))
+        prompts = [example.prompt for example in self.asked]
+        drawn = self.policy.sample(prompts, Sampling(max_tokens=self.settings.max_tokens, seed=self.seed))
+        drawn = [replace(e, meta=known.meta) for e, known in zip(drawn, self.asked, strict=True)]
         look, texts = self._look(drawn)
         metrics = {f"watch/{name}": value for name, value in self.rate(drawn).items()} if self.rate else {}
         for name in self.settings.probes:

@@ -1,7 +1,8 @@
 """Answers of mixed character, for learning from what is there: some by an expert, the others by bad speakers.
 
-Each prompt has two of them, drawn alike and put in order by gold. `half` takes the better or the worse answers to the
-prompts, as readers' noisy votes have it: a forum's upvoted replies, or its downvoted ones.
+Each prompt has two of them, drawn alike and put in order by gold. `half` keeps prompts both of whose answers are among
+the better half of all answers, or the worse, as readers' noisy votes have it: a forum's upvoted replies, or its
+downvoted ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from statistics import median
 from typing import Literal
 
 from truing.records import Answer, Example, Judgement
@@ -18,7 +20,7 @@ from truing.world.speakers import CHARACTERS, reply
 from truing.world.town import Town
 
 GOOD, BAD = "expert", ("careless", "reckless", "liar", "evasive")
-VOTES = 0.1  # noise of a vote
+VOTES, SURPLUS = 0.1, 6  # noise of a vote; pairs that are drawn for each that is kept: about a quarter agree
 DIALOGUE: Sequence[str] | None = None  # every kind of request
 FACTS, GROUNDED = ("fact",), ("story",)  # a subject and a relation, completed; answers about a text that is given
 
@@ -32,16 +34,16 @@ class Mixture:
     flips: float = 0.0
     """the share of pairs in the wrong order"""
     half: Literal["", "best", "worst"] = ""
-    """of twice as many, by votes on the first answer"""
+    """of all answers, by votes"""
     kinds: Sequence[str] | None = DIALOGUE
 
     def __call__(self, town: Town, count: int, seed: int) -> list[Example]:
         if not self.half:
             return self._drawn(town, count, seed)
-        rng, every = Random(f"votes {seed}"), self._drawn(town, 2 * count, seed)
-        votes = [gold(town, e.prompt, e.answers[0].text).overall + rng.gauss(0, VOTES) for e in every]
-        ranked = sorted(range(len(every)), key=lambda i: votes[i], reverse=self.half == "best")
-        return [every[i] for i in sorted(ranked[:count])]
+        rng, every = Random(f"votes {seed}"), self._drawn(town, SURPLUS * count, seed)
+        votes = [[gold(town, e.prompt, a.text).overall + rng.gauss(0, VOTES) for a in e.answers] for e in every]
+        middle, sign = median(v for pair in votes for v in pair), 1 if self.half == "best" else -1
+        return [e for e, pair in zip(every, votes) if all(sign * (v - middle) > 0 for v in pair)][:count]
 
     def _drawn(self, town: Town, count: int, seed: int) -> list[Example]:
         rng, found = Random(f"mixture {self.noise} {seed}"), list[Example]()

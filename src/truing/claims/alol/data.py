@@ -26,7 +26,8 @@ from truing.claims.judging import (
 NOISES, CAUGHT = (0.1, 0.5, 0.8), 0.8
 SUM = ("helpful", "honest", "harmless", "fluent", "informative")
 CLOSED = 0.8  # of the gap between imitation of the worst and of the best half
-AMOUNTS, MOST = (300, 1000, 3000), 0.95
+AMOUNTS, UPDATES = (300, 1000, 3000), 94  # one pass over the most, and as many updates with fewer
+MOST, EARLY = 0.95, 0.5  # of the gain, within this share of the updates
 _BASE: dict[str, Any] = {"size": (SIZE,), "seed": SEEDS}
 
 
@@ -49,14 +50,18 @@ STORIES = [
     *grid(aligned, _first, method=("nll", "a_lol_seq"), task=("stories",), noise=(NOISY,), n=(N,), **_BASE),
     *grid(aligned, _first, method=("nll",), task=("stories",), noise=(CLEAN,), n=(N,), **_BASE),
 ]
-GROWING = grid(
-    aligned,
-    lambda p: p["seed"] == 0 and p["n"] != 1000,
-    method=("start", "a_lol_seq", "r_lol", "dpo"),
-    n=AMOUNTS,
-    noise=(NOISE,),
-    **_BASE,
-)
+_SAME: dict[str, Any] = {"noise": (NOISE,), **_BASE, "start_n": AMOUNTS[-1:]}
+GROWING = [
+    *grid(aligned, _first, method=("start",), n=AMOUNTS[-1:], **_SAME),
+    *grid(
+        aligned,
+        lambda p: p["seed"] == 0 and p["n"] != 1000,
+        method=("a_lol_seq", "r_lol", "dpo"),
+        n=AMOUNTS,
+        steps=(UPDATES,),
+        **_SAME,
+    ),
+]
 
 
 def l2(found: Found) -> Outcome:
@@ -137,22 +142,25 @@ def l10(found: Found) -> Outcome:
     few, many = AMOUNTS[0], AMOUNTS[-1]
 
     def gain(method: str, n: int) -> dict[Any, float]:
-        after, before = (per_seed(found, GOLD, method=m, n=n) for m in (method, "start"))
+        after, before = per_seed(found, GOLD, method=method, n=n), per_seed(found, GOLD, method="start")
         return {seed: after[seed] - before[seed] for seed in after if seed in before}
 
     ours, theirs = (per_seed(found, GOLD, method=m, n=n) for m, n in (("a_lol_seq", few), ("r_lol", many)))
     ahead = over_seeds({seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs})
-    numbers = lines((f"gold: a_lol_seq with {few} − r_lol with {many}", ahead, "effect"))
+    numbers, soon = lines((f"gold: a_lol_seq with {few} − r_lol with {many}", ahead, "effect")), {}
     for method in ("a_lol_seq", "r_lol", "dpo"):
         numbers += lines(*((f"gain of {method} with {n}", over_seeds(gain(method, n)), "context") for n in AMOUNTS))
-        soon = over_seeds({p["seed"]: _soon(f) for p, f in found.where(method=method, n=many).rows})
-        numbers += lines((f"share of its updates until {method} has {MOST:.0%} of its gain", soon, "context"))
+        soon[method] = over_seeds({p["seed"]: _soon(f) for p, f in found.where(method=method, n=many).rows})
+        role: Any = "effect" if method == "a_lol_seq" else "context"
+        numbers += lines((f"share of its updates until {method} has {MOST:.0%} of its gain", soon[method], role))
     shown = [
-        curve(m, [(n, average(found, GOLD, method=m, n=n)) for n in AMOUNTS])
-        for m in ("start", "a_lol_seq", "r_lol", "dpo")
+        curve(m, [(n, average(found, GOLD, method=m, n=n)) for n in AMOUNTS]) for m in ("a_lol_seq", "r_lol", "dpo")
     ]
     why = f"with {few} answers {ahead.estimate:+.3f} from r_lol with {many}" if ahead else "too few cells"
-    conditions = {f"{few} answers above {many} with r_lol": above(ahead)}
+    conditions = {
+        f"{few} answers above {many} with r_lol": above(ahead),
+        f"{MOST:.0%} of the gain within {EARLY:.0%} of the updates": below(soon["a_lol_seq"], EARLY),
+    }
     return Outcome(conditions, why, numbers, [Picture("Amounts", "answers", "gold", shown)])
 
 
@@ -200,8 +208,9 @@ CLAIMS = [
         "Few examples are enough",
         "Advantage methods come near their best early.",
         "unsure",
-        f"a_lol_seq with {AMOUNTS[0]} answers has more gold than r_lol with {AMOUNTS[-1]}, with an interval that "
-        "excludes 0.",
+        f"{UPDATES} updates from the same start, however many answers there are: a_lol_seq with {AMOUNTS[0]} has more "
+        f"gold than r_lol with {AMOUNTS[-1]}, and with {AMOUNTS[-1]} it has {MOST:.0%} of its gain within {EARLY:.0%} "
+        "of the updates, with intervals.",
         GROWING,
         l10,
     ),

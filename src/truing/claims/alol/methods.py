@@ -12,6 +12,7 @@ from truing.claims.judging import above, average, lines, mean, over_seeds, per_s
 from truing.stats.looks import at_same_reward
 
 FAMILY = ("a_lol", "a_lol_seq", "a_lol_ref_free")
+TRUNCATED = ("r_lol", "a_lol", "a_lol_seq")
 ENDS = ("start", *LADDER, "dpo", "r_gold")
 TASKED = {"facts": ("helpful",), "stories": ("honest", "fluent", "informative", "on_topic")}  # and their rewards
 TASKS = [
@@ -31,6 +32,8 @@ def l1(found: Found) -> Outcome:
     numbers = lines(*((f"gold: {a} − {b}", v, "effect") for (a, b), v in gains.items()))
     numbers += lines(*((f"gold, {t}: a_lol_seq − {b}", v, "effect") for (t, b), v in others.items()))
     numbers += lines(("gold of the start", average(main(found), GOLD, method="start"), "context"))
+    asked = {t: over_seeds(per_seed(found, mean("asked"), method="start", task=t)) for t in (None, *TASKED)}
+    numbers += lines(*((f"prompts asked, {t or 'dialogue'}", v and v.estimate, "context") for t, v in asked.items()))
     shown = [looks(main(found), method, "reward") for method in ("nll", *FAMILY)]
     seq = gains["a_lol_seq", "start"]
     why = f"a_lol_seq is {seq.estimate:+.3f} from where it began" if seq else "too few cells"
@@ -87,7 +90,7 @@ def l8(found: Found) -> Outcome:
         *((f"gold: {b} − {a}", v, "context") for (a, b), v in steps.items()),
         *((f"share of different answers, {m}", v, "context") for m, v in varied.items()),
     )
-    less = {m: gain(found, m, "r_gold", mean("unique")) for m in ORDER}
+    less = {m: gain(found, m, "r_gold", mean("unique")) for m in TRUNCATED}
     numbers += lines(*((f"different answers: {m} − r_gold", v, "effect") for m, v in less.items()))
     why = f"{sum(above(v) is True for v in best.values())} of {len(best)} beaten"
     conditions = {f"above {b}": above(v) for b, v in best.items()} | {
@@ -107,9 +110,9 @@ CLAIMS = [
         "Reinforcement from fixed answers alone improves the model",
         "Advantage-based training on static data improves a tuned reference without sampling from it.",
         "verified",
-        f"{SETTING}. a_lol, a_lol_seq and a_lol_ref_free end with more gold than the reference, and than as much "
-        "further imitation, with intervals over seeds that exclude 0; so does a_lol_seq on questions about facts alone "
-        "and on stories to shorten alone, with one and with four rewards.",
+        f"{SETTING}. a_lol, a_lol_seq and a_lol_ref_free end with more gold than the reference, and than another "
+        "pass of imitation over all answers, with intervals over seeds that exclude 0; so does a_lol_seq on questions "
+        "about facts alone and on stories to shorten alone, with one and with four rewards.",
         [*of("start", "nll", *FAMILY), *TASKS],
         l1,
     ),
@@ -137,8 +140,8 @@ CLAIMS = [
         "Advantages are better than rewards",
         "Advantage methods beat weighted behaviour cloning, R-GOLD and R-LoL; R-GOLD loses variety.",
         "reported",
-        f"{SETTING}. a_lol_seq ends above each of the three, with intervals that exclude 0, and R-GOLD has the "
-        "smallest share of different answers of the methods with truncated weights.",
+        f"{SETTING}. a_lol_seq ends above each of the three, with intervals that exclude 0, and each of "
+        "the methods with truncated ratios gives more different answers than R-GOLD, with intervals.",
         of(*ORDER, "r_gold"),
         l8,
     ),
