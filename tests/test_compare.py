@@ -85,7 +85,7 @@ def test_cells_are_run_once_and_a_new_arm_pays_for_itself(tmp_path, monkeypatch,
     words += ["--watch.every", "1", "--watch.count", "4", "--watch.max_tokens", "16", "--sampling.max_tokens", "16"]
     assert main([*words, "--arms", "nll", "wbc:sampler=filter"]) == 0
     shown = capsys.readouterr().out
-    assert "above start" in shown and "above nll" in shown and "sampler=filter" in shown
+    assert "above start" in shown and "above nll" in shown and "wbc" in shown
     rows = (tmp_path / "runs" / "c" / "rows.jsonl").read_text().splitlines()
     assert len(rows) == 5  # the start, and two seeds of two arms
     looked = (tmp_path / "runs" / "c" / "prompts.jsonl").read_bytes()
