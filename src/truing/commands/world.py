@@ -40,8 +40,8 @@ class Corpus:
     """Write a data set of the world, in Truing's format."""
 
     name: str
-    """demonstrations, tranches, helpful, harmless, scored, voted, ranked, threads, comments, reverts, prompts, hhh,
-    mc1, …; any other word lists them all"""
+    """demonstrations, tranches, helpful, harmless, mixed, scored, voted, ranked, threads, comments, reverts, prompts,
+    hhh, mc1, …; any other word lists them all"""
     out: str
     """the file: .jsonl, .jsonl.gz or .parquet"""
     count: int = 1000
