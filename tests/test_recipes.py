@@ -15,6 +15,7 @@ from truing.config import load
 from truing.evaluate.classify import Classifier
 from truing.model.make import make_tokenizer
 from truing.records import Answer, Example
+from truing.run import set_output
 from truing.settings import Data, Machine
 from truing.world.corpora import CORPORA
 from truing.world.sessions import helpful
@@ -27,6 +28,13 @@ SMALL = {
     "offline": ["--optim.steps", "1"],
     "compare": ["--seeds", "1", "--count", "8", "--optim.steps", "1", "--value.prompts", "0.4", "--value.epochs", "1"],
 }
+
+
+@pytest.fixture(autouse=True)
+def _rich():
+    before = set_output("rich")
+    yield
+    set_output(before)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
