@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from truing.align.rewards import as_text
 from truing.data import check_target, read, write
 from truing.engine import open_engine, require
 from truing.records import Example, Sampling, UserError
@@ -52,8 +53,7 @@ def bestofn(settings: BestOfN) -> list[Example]:
     if not getattr(judge, "rewards", False):
         raise UserError(f"judge: {settings.judge} is not a preference model, it gives no rewards; train one with pm.")
     drawn = policy.sample(list(dict.fromkeys(prompts)), settings.sampling)
-    # The judge reads text: token ids are those of the policy's tokenizer.
-    texts = [replace(e, answers=tuple(replace(a, ids=None, logps=None) for a in e.answers)) for e in drawn]
+    texts = as_text(drawn, drawn)
     results = []
     for example, scores in zip(texts, judge.score(texts)):
         rated = [replace(a, reward=s.reward) for a, s in zip(example.answers, scores)]
