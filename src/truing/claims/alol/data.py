@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from truing.claims.aligned import aligned
-from truing.claims.alol.cells import GOLD, NOISE, SIZE, N
+from truing.claims.alol.cells import GOLD, NOISE, SIZE, N, first
 from truing.claims.base import Claim, Found, Number, Outcome, Picture, grid
 from truing.claims.judging import (
     SEEDS,
@@ -31,28 +31,24 @@ MOST, EARLY = 0.95, 0.5  # of the gain, within this share of the updates
 _BASE: dict[str, Any] = {"size": (SIZE,), "seed": SEEDS}
 
 
-def _first(p: Any) -> bool:
-    return p["seed"] == 0
-
-
-DROPPED = grid(aligned, _first, method=("a_lol_ref_free",), noise=NOISES, n=(N,), **_BASE)
+DROPPED = grid(aligned, first(), method=("a_lol_ref_free",), noise=NOISES, n=(N,), **_BASE)
 SUMMED = [
-    *grid(aligned, _first, method=("a_lol_seq",), noise=(NOISE,), n=(N,), judged_by=(SUM,), **_BASE),
-    *grid(aligned, _first, method=("start",), noise=(NOISE,), n=(N,), **_BASE),
+    *grid(aligned, first(), method=("a_lol_seq",), noise=(NOISE,), n=(N,), judged_by=(SUM,), **_BASE),
+    *grid(aligned, first(), method=("start",), noise=(NOISE,), n=(N,), **_BASE),
 ]
 HALVES = [
-    *grid(aligned, _first, method=("nll", "a_lol_seq"), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
-    *grid(aligned, _first, method=("nll",), half=("best",), noise=(NOISE,), n=(N,), **_BASE),
+    *grid(aligned, first(), method=("nll", "a_lol_seq"), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
+    *grid(aligned, first(), method=("nll",), half=("best",), noise=(NOISE,), n=(N,), **_BASE),
     *grid(aligned, method=("dpo",), half=("worst",), noise=(NOISE,), n=(N,), **_BASE),
 ]
 CLEAN, NOISY = 0.1, 0.8
 STORIES = [
-    *grid(aligned, _first, method=("nll", "a_lol_seq"), task=("stories",), noise=(NOISY,), n=(N,), **_BASE),
-    *grid(aligned, _first, method=("nll",), task=("stories",), noise=(CLEAN,), n=(N,), **_BASE),
+    *grid(aligned, first(), method=("nll", "a_lol_seq"), task=("stories",), noise=(NOISY,), n=(N,), **_BASE),
+    *grid(aligned, first(), method=("nll",), task=("stories",), noise=(CLEAN,), n=(N,), **_BASE),
 ]
 _SAME: dict[str, Any] = {"noise": (NOISE,), **_BASE, "start_n": AMOUNTS[-1:]}
 GROWING = [
-    *grid(aligned, _first, method=("start",), n=AMOUNTS[-1:], **_SAME),
+    *grid(aligned, first(), method=("start",), n=AMOUNTS[-1:], **_SAME),
     *grid(
         aligned,
         lambda p: p["seed"] == 0 and p["n"] != 1000,
