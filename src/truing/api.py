@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "offline",
     "pm",
+    "ppo",
     "read",
     "sft",
     "write",
@@ -54,6 +55,11 @@ def distill(model: Model, teacher: Model, data: Source, **keys: Any) -> Run:
 def offline(model: Model, data: Source, **keys: Any) -> Run:
     """Alignment on fixed data; see `truing offline --help`."""
     return _train("offline", model, data, keys)
+
+
+def ppo(model: Model, data: Source, **keys: Any) -> Run:
+    """Learning from judged answers of its own; see `truing ppo --help`."""
+    return _train("ppo", model, data, keys)
 
 
 def bestofn(model: Model, judge: Model, data: str | PathLike[str], **keys: Any) -> list[Example]:

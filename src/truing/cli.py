@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "compare": Verb(
         "truing.commands.compare:Compare", "truing.commands.compare:compare", "offline methods × seeds, one table"
     ),
+    "ppo": Verb("truing.align.ingredients:Ppo", "truing.commands.ppo:ppo", "learn from what judges say of own answers"),
     "bestofn": Verb("truing.align.bestofn:BestOfN", "truing.align.bestofn:bestofn", "keep the best of n answers"),
     "sample": Verb("truing.commands.ask:Sample", "truing.commands.ask:sample", "answers for a file of prompts"),
     "score": Verb("truing.commands.ask:Score", "truing.commands.ask:score", "preference scores for a data file"),

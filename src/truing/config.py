@@ -29,7 +29,9 @@ def load(cls: type[T], source: Mapping[str, Any] | str | Path, overrides: Mappin
     file = None if isinstance(source, Mapping) else Path(source)
     values = source if isinstance(source, Mapping) else read_yaml(source)
     try:
-        return build(cls, merge(values, overrides or {}))
+        given = merge(values, overrides or {})
+        below = getattr(cls, "below", None)  # what the recipe itself asks to stand on: a preset
+        return build(cls, merge(below(given), given) if below else given)
     except Mistake as mistake:
         if overrides and _holds(overrides, mistake.key):
             raise UserError(f"--{mistake}") from None

@@ -122,7 +122,7 @@ def test_T5_moments_of_parts_merge_and_resume() -> None:
     first.merge(second)
     first.merge(RunningMoments())
     resumed = RunningMoments()
-    resumed.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    resumed.load_state(json.loads(json.dumps(first.state())))
     assert resumed == first
     close([resumed.mean, resumed.var, resumed.count], [whole.mean, whole.var, whole.count], 1e-12)
 
@@ -171,7 +171,7 @@ def test_T10_adaptive_kl() -> None:
         found.append(controller.coefficient)
     close(found, [0.100512, 0.099997, 0.099997])
     resumed = AdaptiveKL(0.7, target=0.1, horizon=10_000)
-    resumed.load_state_dict(json.loads(json.dumps(controller.state_dict())))
+    resumed.load_state(json.loads(json.dumps(controller.state())))
     assert resumed == controller
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from truing.align.ingredients import Ppo
 from truing.align.job import Recipe, View, read_sets
 from truing.batch import Group
 from truing.engine.open import codec_for, located, place
@@ -21,7 +22,8 @@ from truing.run import duration
 from truing.spec import ModelSpec
 
 REACHED = 0.5  # of the speed of plain matrix products, by models too small to fill a processor
-
+FROZEN, TRAINED = 4, 16  # bytes of a weight; with its gradient and the optimiser's two moments
+SEEN = 1000  # prompts, for their mean length
 
 Encode = Callable[[list[Example], Codec], tuple[list[Group], Counter[str]]]
 
@@ -49,20 +51,43 @@ def cost(settings: Recipe, view: View, *, frozen: str | None = None, encode: Enc
     tokens = epoch * rows / max(1, len(examples))
     parameters = _parameters(config)
     operations = 6 * parameters * tokens + (2 * epoch * _parameters(_config(frozen)) if frozen else 0)
+    lost_rows = f", {dropped.total()} dropped" if dropped else ""
+    said = f"{len(examples)} examples{lost_rows}; {tokens:,.0f} tokens in {math.ceil(rows / optim.batch)} steps"
+    return "\n".join([said, *_time_and_memory(settings, parameters, operations, TRAINED)])
+
+
+def rollout_cost(settings: Ppo) -> str:
+    """The same of learning from own answers, as long as answers may be: drawing them is a forward pass, and so are the
+    reference and the critic; each pass over them is three for the policy and three for the critic."""
+    spec = ModelSpec.parse(settings.model)
+    path, config = located(spec), _config(settings.model)
+    codec, _ = codec_for(load_tokenizer(path, spec.revision), config, settings.data.max_tokens, path)
+    prompts = [e.prompt for part in read_sets(settings.data) for e in part][:SEEN]
+    asked = sum(len(codec.prompt_ids(prompt, room=settings.sampling.max_tokens)) for prompt in prompts) / len(prompts)
+    answers = settings.rollouts * settings.sampling.n
+    tokens = settings.rollouts * asked + answers * settings.sampling.max_tokens
+    apart = settings.advantage == "gae" and settings.critic.start != "shared"
+    passes = 2 + 3 * settings.optim.epochs + (1 + 3 * settings.optim.epochs if apart else 0)
+    parameters = _parameters(config)
+    steps = round(settings.iterations * settings.rollouts / settings.optim.batch * settings.optim.epochs)
+    said = f"{settings.iterations * answers:,} answers, at most {tokens:,.0f} tokens in each of {settings.iterations} "
+    said += f"iterations; {steps} steps; what judges compute comes on top"
+    bytes_ = TRAINED * (1 + apart) + FROZEN * (not settings.lora.rank)
+    operations = 2 * parameters * tokens * passes * settings.iterations
+    return "\n".join([said, *_time_and_memory(settings, parameters, operations, bytes_)])
+
+
+def _time_and_memory(settings: Recipe, parameters: int, operations: float, bytes_: int) -> list[str]:
     where = place(settings.machine)
     measured = probe(where.device).gflops
     speed = max(rate for name, rate in measured.items() if name.startswith(where.dtype)) * 1e9
-    memory = parameters * (4 if settings.lora.rank else 16)  # weights; gradients and the optimiser's two moments
-    lost_rows = f", {dropped.total()} dropped" if dropped else ""
-    return "\n".join(
-        [
-            f"{len(examples)} examples{lost_rows}; {tokens:,.0f} tokens in {math.ceil(rows / optim.batch)} steps",
-            f"{parameters / 1e6:,.1f} M parameters, {operations:.1e} operations",
-            f"about {duration(operations / speed / REACHED)} on this machine ({where.device}, {where.dtype}: "
-            f"{speed / 1e9:.0f} GFLOP/s measured, half of them reached)",
-            f"{memory / 2**30:.2f} GiB for weights, gradients and optimiser, and what one forward pass keeps",
-        ]
-    )
+    memory = parameters * (FROZEN if settings.lora.rank else bytes_)
+    return [
+        f"{parameters / 1e6:,.1f} M parameters, {operations:.1e} operations",
+        f"about {duration(operations / speed / REACHED)} on this machine ({where.device}, {where.dtype}: "
+        f"{speed / 1e9:.0f} GFLOP/s measured, half of them reached)",
+        f"{memory / 2**30:.2f} GiB for weights, gradients and optimiser, and what one forward pass keeps",
+    ]
 
 
 def _config(model: str) -> Any:

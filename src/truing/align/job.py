@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 from truing.batch import Group
@@ -187,14 +186,21 @@ class Job:
             size = optim.batch if rows is None else min(optim.batch, rows - (step - 1) * optim.batch)
             yield step, [pools[pool][row] for pool, row in order.next(size)]
 
+    @cached_property
+    def reference(self) -> LocalEngine | None:
+        """The model as it was before the first step; None where that is the policy with its adapter off."""
+        settings = self.settings
+        if settings.lora.rank:
+            return None
+        engine: LocalEngine = open_local(
+            settings.model, settings.machine, probed=self.place, max_tokens=settings.data.max_tokens
+        )
+        return engine
+
     def watcher(self, engine: LocalEngine, rate: Rate | None = None) -> Watcher:
         """Looks at the policy while it trains, beside the model it started from."""
         settings = self.settings
-        reference = None
-        if settings.watch.every and not settings.lora.rank:
-            reference = open_local(
-                settings.model, settings.machine, probed=self.place, max_tokens=settings.data.max_tokens
-            )
+        reference = self.reference if settings.watch.every else None
         every = [example for examples in self.sets for example in examples]
         return Watcher(settings.watch, engine, reference, every, settings.run.seed, rate)
 
@@ -207,9 +213,9 @@ class Job:
                 "not compute the same twice, or its cached numbers belong to another one"
             )
 
-    def export(self, engine: LocalEngine, card: str | None = None) -> None:
+    def export(self, engine: LocalEngine, card: str | None = None, name: str = "model") -> None:
         """runs/NAME/model: an ordinary model folder, there as a whole or not at all."""
-        folder, draft = Path(self.run.model), self.run.folder / ".model"
+        folder, draft = self.run.folder / name, self.run.folder / f".{name}"
         shutil.rmtree(draft, ignore_errors=True)
         try:
             with disk_full_is_said(folder):
@@ -221,7 +227,7 @@ class Job:
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        self.run.event("model saved", message=f"model: {folder}" + (f" ({said})" if said else ""))
+        self.run.event(f"{name} saved", message=f"{name}: {folder}" + (f" ({said})" if said else ""))
 
 
 def _content(examples: Sequence[Example]) -> str:

@@ -19,19 +19,19 @@ BACKWARD = 2  # F
 class Ledger:
     """Kept in a run's checkpoints: what was done after the last one, and has to be done again, is not counted twice."""
 
-    def __init__(self, engine: LocalEngine) -> None:
-        self.engine = engine
+    def __init__(self, *engines: LocalEngine) -> None:
+        self.engines = engines
         self.phases: dict[str, Counter[str]] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """A phase inside another one is taken out of it."""
-        began, before = time.monotonic(), Counter(self.engine.passed)
+        began, before = time.monotonic(), self._passed()
         inner = self._total()
         try:
             yield
         finally:
-            spent = Counter(self.engine.passed)
+            spent = self._passed()
             spent.subtract(before)
             spent["seconds"] = time.monotonic() - began  # type: ignore[assignment]
             nested = self._total()
@@ -52,6 +52,12 @@ class Ledger:
             for name, spent in self.phases.items()
         }
         run.event("ledger", phases=told)
+
+    def _passed(self) -> Counter[str]:
+        found = Counter[str]()
+        for engine in self.engines:
+            found.update(engine.passed)
+        return found
 
     def _total(self) -> Counter[str]:
         found = Counter[str]()

@@ -36,12 +36,17 @@ def as_text(drawn: Sequence[Example], asked: Sequence[Example]) -> list[Example]
 
 
 class Part(NamedTuple):
-    """One judge. `bounds`: what its values may be, None for any finite number; `squash` takes σ of them first."""
+    """One judge. `bounds`: what its values may be, None for any finite number; `squash` takes σ of them first; `only`:
+    the column and the value of the examples that it is asked about, the others get 0 from it."""
 
     judge: Judge
     weight: float = 1.0
     bounds: tuple[float, float] | None = (0.0, 1.0)
     squash: bool = False
+    only: tuple[str, str] | None = None
+
+    def judges(self, example: Example) -> bool:
+        return self.only is None or str(example.meta.get(self.only[0])) == self.only[1]
 
 
 class Column(NamedTuple):
@@ -57,14 +62,16 @@ class Column(NamedTuple):
 @dataclass(frozen=True)
 class Rewards:
     parts: Sequence[Part]
-    folder: Path
-    """where values are kept; several runs may share it"""
+    folder: Path | None = None
+    """where values are kept; several runs may share it. None: of answers that nobody will give again"""
     asked: Counter[str] = field(default_factory=Counter, compare=False)
     """how many examples a judge was asked about, and about how many it was known what it says"""
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint([[p.judge.fingerprint, p.weight, p.squash] for p in self.parts])
+        return fingerprint(
+            [[p.judge.fingerprint, p.weight, p.squash, *([p.only] if p.only else [])] for p in self.parts]
+        )
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -86,12 +93,9 @@ class Rewards:
 
     def means(self, examples: Sequence[Example]) -> dict[str, float]:
         """Of the model's own answers, which are asked about once and not kept."""
-        texts = as_text(examples, examples)
-        values = np.concatenate([np.array(_asked(p.judge, texts)) for p in self.parts], axis=1)
-        squashed = [expit(v) if p.squash else v for p, v in zip(self.parts, values.T)]
-        names = {f"reward/{p.judge.name}": float(v.mean()) for p, v in zip(self.parts, squashed)}
-        total = sum(p.weight * v.mean() for p, v in zip(self.parts, squashed))
-        return {"reward": float(total), **(names if len(names) > 1 else {})}
+        values = np.concatenate(replace(self, folder=None).of(as_text(examples, examples)))
+        names = {f"reward/{p.judge.name}": float(v.mean()) for p, v in zip(self.parts, values.T)}
+        return {"reward": float(self.total(values).mean()), **(names if len(names) > 1 else {})}
 
     def table(self, values: Sequence[np.ndarray]) -> list[Column]:
         every = np.concatenate(values)
@@ -102,23 +106,27 @@ class Rewards:
 
     def _part(self, part: Part, examples: Sequence[Example]) -> list[np.ndarray]:
         """What is kept is what the judge said; bounds are looked at every time."""
-        cache = Cache(self.folder, {"what": "reward", "judge": part.judge.fingerprint})
+        chosen = [n for n, example in enumerate(examples) if part.judges(example)]
+        said = [np.zeros(len(example.answers)) for example in examples]
+        for n, value in zip(chosen, self._said(part.judge, [examples[n] for n in chosen]) if chosen else ()):
+            said[n] = expit(value) if part.squash else value
+            for answer, v in zip(examples[n].answers, said[n]):
+                if part.bounds and not part.bounds[0] <= v <= part.bounds[1]:
+                    low, high = part.bounds
+                    raise _problem(part.judge, answer, f"gives {v:g}, outside of [{low:g}, {high:g}]")
+        return said
+
+    def _said(self, judge: Judge, examples: Sequence[Example]) -> list[np.ndarray]:
+        if self.folder is None:
+            return [np.array(values, dtype=np.float64) for values in _asked(judge, examples)]
+        cache = Cache(self.folder, {"what": "reward", "judge": judge.fingerprint})
 
         def ask(positions: list[int]) -> list[dict[str, np.ndarray]]:
-            return [{"value": np.array(v)} for v in _asked(part.judge, [examples[p] for p in positions])]
+            return [{"value": np.array(v)} for v in _asked(judge, [examples[p] for p in positions])]
 
         found = cache.fetch([fingerprint([e.id, dict(e.meta)]) for e in examples], ask)
         self.asked.update(new=cache.misses, known=cache.hits)
-        values = [np.asarray(one["value"], dtype=np.float64) for one in found]
-        if part.squash:
-            values = [expit(value) for value in values]
-        if part.bounds:
-            for example, value in zip(examples, values):
-                for answer, v in zip(example.answers, value):
-                    if not part.bounds[0] <= v <= part.bounds[1]:
-                        low, high = part.bounds
-                        raise _problem(part.judge, answer, f"gives {v:g}, outside of [{low:g}, {high:g}]")
-        return values
+        return [np.asarray(one["value"], dtype=np.float64) for one in found]
 
 
 def _asked(judge: Judge, examples: Sequence[Example]) -> list[list[float]]:

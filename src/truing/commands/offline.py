@@ -28,9 +28,26 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None) -> Run
     return align(settings, examples, judges(settings.rewards, settings.data, settings.machine, examples))
 
 
-def judges(names: Sequence[str], data: Data, machine: Machine, examples: Sequence[Example] | None = None) -> list[Part]:
-    """Each name with its weight as a part of the reward."""
-    return [_part(name, data, machine, examples) for name in names]
+def judges(
+    names: Sequence[str],
+    data: Data,
+    machine: Machine,
+    examples: Sequence[Example] | None = None,
+    squash: bool = True,
+) -> list[Part]:
+    """Each name with its weight as a part of the reward: NAME, NAME*WEIGHT, either `if COLUMN=VALUE`. `squash`: σ of
+    what a preference model says, which has no bounds."""
+    parts = []
+    for text in names:
+        named, condition, where = text.partition(" if ")
+        column, equals, value = (part.strip() for part in where.partition("="))
+        if condition and not (column and equals and value):
+            raise Mistake(("rewards",), f"{text}: write a condition as `if COLUMN=VALUE`.")
+        part = _part(named.strip(), data, machine, examples)
+        if part.squash and not squash:
+            part = part._replace(squash=False, bounds=None)
+        parts.append(part._replace(only=(column, value) if condition else None))
+    return parts
 
 
 def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] | None) -> Part:

@@ -37,7 +37,7 @@ class LocalEngine:
         self, model: LanguageModel, codec: Codec, *, name: str, fingerprint: str, layout: str, eoc: int | None = None
     ) -> None:
         self.model, self.codec, self.layout, self.eoc, self.micro_tokens = model, codec, layout, eoc, 16384
-        self.name, self.fingerprint = name, fingerprint
+        self.name, self.fingerprint, self.temperature = name, fingerprint, 1.0
         self.optimiser: Optimiser | None = None
         self._done: list[tuple[Batch, Tensor]] = []
         self.passed = Counter[str]()
@@ -58,8 +58,23 @@ class LocalEngine:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
         answer is shortened at a turn boundary (`codec.notes` counts it)."""
         ids = [self._prompt_ids(number, prompt, sampling) for number, prompt in enumerate(prompts, 1)]
-        if not any(isinstance(prompt, str) for prompt in prompts):
-            sampling = replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *self.codec.template.stop))))
+        sampling = self.stopping(prompts, sampling)
+        drawn = self.draw(ids, sampling, on_progress)
+        return [
+            Example(prompt, tuple(self.answer(prompt, one, sampling) for one in samples), source=self.name)
+            for prompt, samples in zip(prompts, drawn)
+        ]
+
+    def stopping(self, prompts: Sequence[Prompt], sampling: Sampling) -> Sampling:
+        """Where a template writes turns as plain text, the next one of the other side ends an answer."""
+        if any(isinstance(prompt, str) for prompt in prompts):
+            return sampling
+        return replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *self.codec.template.stop))))
+
+    def draw(
+        self, ids: Sequence[list[int]], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+    ) -> list[list[Sampled]]:
+        """Tokens to tokens: what `sample` is made of. With a value head each token comes with its value."""
         # What is compiled is compiled for training; the sampler's shapes change at every step.
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             drawn = generate(
@@ -68,13 +83,11 @@ class LocalEngine:
                 sampling,
                 end_ids=self.codec.end_ids,
                 decode=partial(self.codec.decode, raw=True),
+                value_head=dict(self.model.heads).get("value"),
                 on_progress=on_progress,
             )
         self.passed["sampled"] += sum(len(one.ids) for samples in drawn for one in samples)
-        return [
-            Example(prompt, tuple(self._answer(prompt, one, sampling) for one in samples), source=self.name)
-            for prompt, samples in zip(prompts, drawn)
-        ]
+        return drawn
 
     def _prompt_ids(self, number: int, prompt: Prompt, sampling: Sampling) -> list[int]:
         try:
@@ -82,7 +95,8 @@ class LocalEngine:
         except UserError as problem:
             raise UserError(f"prompt {number}: {problem}") from None
 
-    def _answer(self, prompt: Prompt, one: Sampled, sampling: Sampling) -> Answer:
+    def answer(self, prompt: Prompt, one: Sampled, sampling: Sampling) -> Answer:
+        """What was drawn, as a record."""
         text = self.codec.decode(one.ids, raw=isinstance(prompt, str))
         return Answer(
             cut(text, sampling.stop),
@@ -183,7 +197,8 @@ class LocalEngine:
         for entries in passes.values():
             batch = entries[0][0].to(self.model.device)
             with self.model.learning():
-                signals = self.model(batch, frozenset().union(*(objective.needs for _, objective, _ in entries)))
+                needs = frozenset().union(*(objective.needs for _, objective, _ in entries))
+                signals = self.model(batch, needs, self.temperature)
             loss = torch.zeros((), device=self.model.device)
             for _, objective, weight in entries:
                 losses, metrics = objective(signals, batch)
@@ -196,11 +211,16 @@ class LocalEngine:
         self._loss = self._loss + total
         return {"loss": total} | _means(sums)
 
-    def step(self, grad_norm: Tensor | None = None) -> dict[str, Any]:
-        """Clip, move, clear. `grad_norm` from outside lets several engines be clipped together."""
+    def grad_norm(self) -> Tensor:
+        """Of what `forward_backward` has left."""
         if self.optimiser is None:
             raise RuntimeError("prepare() comes before the first step")
-        norm = self.optimiser.grad_norm() if grad_norm is None else grad_norm
+        return self.optimiser.grad_norm()
+
+    def step(self, grad_norm: Tensor | None = None) -> dict[str, Any]:
+        """Clip, move, clear. `grad_norm` from outside lets several engines be clipped together."""
+        norm = self.grad_norm() if grad_norm is None else grad_norm
+        assert self.optimiser
         if not torch.isfinite(norm.to(self._loss.device) + self._loss):  # an infinite loss may have a finite gradient
             raise UserError(self._blame(self.optimiser.steps + 1))
         self._done.clear()

@@ -78,6 +78,13 @@ class Optimiser:
         self.steps += 1
         return {"lr": lr}
 
+    def refresh(self) -> None:
+        """The model's weights were changed from outside: the masters follow."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                if self.masters[name] is not weight:
+                    self.masters[name].copy_(weight)
+
     def unfold(self, model: nn.Module) -> None:
         """Training is over: the model itself takes the fp32 weights."""
         model.float()

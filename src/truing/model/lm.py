@@ -158,11 +158,13 @@ def _mean_of_answers(hidden: Tensor, batch: Batch) -> Tensor:
     return (sums - before + hidden[batch.end]) / lengths[:, None]
 
 
-def new_head(model: LanguageModel, zero: bool = True, seed: int = 0) -> nn.Linear:
+def new_head(model: LanguageModel, zero: bool = True, seed: int = 0, bias: bool = False) -> nn.Linear:
     """A scalar head for this trunk. Zero by default: a fresh preference model then starts at exactly ln 2."""
     weight = model.base.get_input_embeddings().weight
-    head = nn.Linear(hidden_size(model.base), 1, bias=False, dtype=weight.dtype, device=weight.device)
+    head = nn.Linear(hidden_size(model.base), 1, bias=bias, dtype=weight.dtype, device=weight.device)
     with torch.no_grad():
+        if bias:
+            head.bias.zero_()
         if zero:
             head.weight.zero_()
         else:

@@ -165,10 +165,11 @@ def _heads_beside(path: str, dtype: torch.dtype) -> dict[str, nn.Linear]:
     if not (Path(path) / HEADS).exists():
         return {}
     heads = {}
-    for key, weight in load_file(Path(path) / HEADS).items():
-        name = key.removesuffix(".weight")
-        heads[name] = nn.Linear(weight.shape[1], 1, bias=False, dtype=dtype)
-        heads[name].weight.data.copy_(weight)
+    found = load_file(Path(path) / HEADS)
+    for name in [key.removesuffix(".weight") for key in found if key.endswith(".weight")]:
+        weights = {key.removeprefix(f"{name}."): value for key, value in found.items() if key.startswith(f"{name}.")}
+        heads[name] = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights, dtype=dtype)
+        heads[name].load_state_dict(weights)
     return heads
 
 

@@ -1,6 +1,15 @@
 """The mathematics: pure functions from the signals of a forward pass to one loss per unit. No model in sight."""
 
-from truing.objectives.advantage import AdaptiveKL, RunningMoments, fold_head, gae, token_rewards, whiten
+from truing.objectives.advantage import (
+    AdaptiveKL,
+    RunningMoments,
+    fold_head,
+    gae,
+    group_normalised,
+    leave_one_out,
+    token_rewards,
+    whiten,
+)
 from truing.objectives.distill import FULL_KL, TOPK_RENORMALISED, TOPK_REST
 from truing.objectives.listwise import plackett_luce, pro
 from truing.objectives.pairwise import dpo
@@ -26,9 +35,11 @@ __all__ = [
     "entropy",
     "fold_head",
     "gae",
+    "group_normalised",
     "kl_estimate",
     "kl_penalty",
     "kto",
+    "leave_one_out",
     "plackett_luce",
     "pro",
     "ranked",

@@ -43,6 +43,32 @@ def gae(
     return advantage, advantage + values
 
 
+def leave_one_out(scores: Tensor, group_of: Tensor) -> Tensor:
+    """[A] each answer's score above the mean of the other answers to its prompt (Ahmadian et al., arXiv 2402.14740)."""
+    count = _counts(group_of)
+    others = (_sums(scores, group_of) - scores) / (count - 1)
+    return scores - others
+
+
+def group_normalised(scores: Tensor, group_of: Tensor, eps: float = 1e-6) -> Tensor:
+    """[A] each answer's score in standard deviations above the mean of its prompt (Shao et al., arXiv 2402.03300)."""
+    count = _counts(group_of)
+    apart = scores - _sums(scores, group_of) / count
+    return apart / ((_sums(apart.square(), group_of) / (count - 1)).sqrt() + eps)
+
+
+def _counts(group_of: Tensor) -> Tensor:
+    count = group_of.bincount()[group_of]
+    if (count < 2).any():
+        raise ValueError("an answer without others to its prompt cannot be compared with them")
+    return count
+
+
+def _sums(scores: Tensor, group_of: Tensor) -> Tensor:
+    """[A] of each answer's group."""
+    return scores.new_zeros(int(group_of.max()) + 1).index_add(0, group_of, scores)[group_of]
+
+
 def _last(lengths: Tensor) -> Tensor:
     if (lengths < 1).any():
         raise ValueError("an answer without tokens has no last token to carry its score")
@@ -91,10 +117,10 @@ class RunningMoments:
         values = (values - self.mean) / self.std
         return values if clip is None else values.clamp(-clip, clip)
 
-    def state_dict(self) -> dict[str, float]:
+    def state(self) -> dict[str, float]:
         return asdict(self)
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state(self, state: dict[str, float]) -> None:
         self.mean, self.var, self.count = state["mean"], state["var"], int(state["count"])
 
 
@@ -111,10 +137,10 @@ class AdaptiveKL:
         error = min(max(observed / self.target - 1, -0.2), 0.2)
         self.coefficient *= 1 + error * answers / self.horizon
 
-    def state_dict(self) -> dict[str, float]:
+    def state(self) -> dict[str, float]:
         return {"coefficient": self.coefficient}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state(self, state: dict[str, float]) -> None:
         self.coefficient = state["coefficient"]
 
 

@@ -31,13 +31,15 @@ def kl_estimate(logps: Tensor, ref_logps: Tensor, kind: Estimator = "k1") -> Ten
     return k1.square() / 2 if kind == "k2" else torch.expm1(-k1) + k1
 
 
-def clipped_policy(eps: float = 0.2, dual: float | None = None) -> Objective:
-    """`dual` = c bounds the loss by −c·Â where Â < 0: a bad token that has become likely cannot dominate a step."""
+def clipped_policy(eps: float | None = 0.2, dual: float | None = None) -> Objective:
+    """`eps` None leaves ratios as they are. `dual` = c bounds the loss by −c·Â where Â < 0: a bad token that has become
+    likely cannot dominate a step."""
 
     def function(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
         logps, old, advantage = signals["logps"], batch.per_token["old_logps"], batch.per_token["advantage"]
         ratio = (logps - old).exp()
-        free, clipped = -advantage * ratio, -advantage * ratio.clamp(1 - eps, 1 + eps)
+        free = -advantage * ratio
+        clipped = free if eps is None else -advantage * ratio.clamp(1 - eps, 1 + eps)
         losses = torch.maximum(free, clipped)
         if dual is not None:
             losses = torch.where(advantage < 0, torch.minimum(losses, -dual * advantage), losses)
@@ -45,6 +47,7 @@ def clipped_policy(eps: float = 0.2, dual: float | None = None) -> Objective:
             "policy/loss": tally(losses),
             "policy/clipped": tally((clipped > free).float()),
             "policy/ratio": tally(ratio),
+            "policy/gap": tally((logps - old).abs()),
         }
         return losses, metrics | {f"policy/old_{k}": tally(kl_estimate(old, logps, k)) for k in ("k1", "k3")}
 

@@ -45,7 +45,7 @@ class Run:
         self._state = State(None)
         self._pending: list[dict[str, Any]] = []
         self._stopped: str | None = None
-        self._looping = self._new = False
+        self._looping = self._new = self._logged = False
         self._progress: Progress | None = None
         self._tracker: Tracker | None = None
         self._logs = Logs(folder)
@@ -157,6 +157,7 @@ class Run:
                 raise TypeError(f"metric {name!r} is not a number: {value!r}")
             row[name] = value
         self._pending.append(row)
+        self._logged = True
         if len(self._pending) >= self.log_every:
             self._flush()
 
@@ -216,7 +217,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """The last checkpoint stays as it is; how the run ended is recorded, and it is finished if its loop ended.
-        A run refused before its first step was a mistake: its new folder goes away again."""
+        A run refused before its first row of metrics was a mistake: its new folder goes away again."""
         try:
             if kind is None and not self._looping and not self.finished:
                 self._flush()
@@ -231,7 +232,7 @@ class Run:
                     self.event(what, error=f"{kind.__name__}: {error}".splitlines()[0])
         finally:
             self.close()
-        if self._new and self.step == 0 and kind and issubclass(kind, UserError):
+        if self._new and not self._logged and kind and issubclass(kind, UserError):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:

@@ -4,19 +4,23 @@ kl              k1 = Σ_t ln π/π_ref per answer (unbiased, may be negative) an
 length          tokens per answer, and the share that never ended
 entropy         of the distribution each token was drawn from
 ref_perplexity  of the answers under the model the run started from: what leaves the language shows here first
+composite       exp(mean NLL of an answer / mean length), which Zheng et al. 2023 plot as perplexity: longer answers
+                alone lower it
 diversity       distinct-n and the share of different answers
+repetition      share of an answer's word pairs that it has already said
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from truing.records import Answer
-from truing.stats.text import distinct, unique_rate
+from truing.stats.text import distinct, repeated, unique_rate
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,16 @@ def ref_perplexity(look: Look) -> dict[str, float]:
     }
 
 
+def composite(look: Look) -> dict[str, float]:
+    means = torch.stack([-logps.mean() for logps in look.logps])
+    lengths = torch.tensor([float(len(logps)) for logps in look.logps])
+    return {"composite": float((means.sum() / lengths.sum()).exp())}
+
+
+def repetition(look: Look) -> dict[str, float]:
+    return {"repetition": fmean(repeated(answer.text) for answer in look.answers)}
+
+
 def diversity(look: Look) -> dict[str, float]:
     texts = [answer.text for answer in look.answers]
     return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)} | {"unique": unique_rate(texts)}
@@ -64,5 +78,7 @@ PROBES: dict[str, Callable[[Look], dict[str, float]]] = {
     "length": length,
     "entropy": entropy,
     "ref_perplexity": ref_perplexity,
+    "composite": composite,
     "diversity": diversity,
+    "repetition": repetition,
 }

@@ -1,0 +1,160 @@
+"""An iteration's answers: drawn, judged, shaped, and turned into an advantage for every token.
+
+    R̃ = transform(R)     ρ_t = −η·k_t + 1[t = T]·R̃     Â from ρ and the critic's V, or from other answers to the prompt
+
+Numbers of tokens are flat, answer after answer, prompt after prompt. Log-probabilities (and values, where the critic is
+a head on the policy) are those that the sampler saw; nothing is decoded and tokenised again, but by judges who read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from truing.align.ingredients import Ppo, Reward
+from truing.align.rewards import Rewards, as_text
+from truing.batch import Group
+from truing.engine.local import LocalEngine
+from truing.objectives import gae, group_normalised, kl_estimate, leave_one_out, token_rewards, whiten
+from truing.objectives.advantage import RunningMoments
+from truing.records import Example, Sampling
+from truing.watch.probes import Look
+
+
+class Asked(NamedTuple):
+    """A prompt, tokenised once."""
+
+    example: Example
+    ids: list[int]
+
+
+@dataclass
+class Rollouts:
+    """What is known about an iteration's answers. [A] answers, [N] tokens."""
+
+    examples: list[Example]
+    groups: list[Group]
+    logps: Tensor
+    """[N] of the policy that drew them"""
+    values: Tensor | None
+    """[N] what the critic expects before each token; None without one"""
+    ended: Tensor
+    """[A] by themselves"""
+
+    @property
+    def lengths(self) -> Tensor:
+        return torch.tensor([len(answer) for group in self.groups for answer in group.answers])
+
+    @property
+    def group_of(self) -> Tensor:
+        return torch.tensor([number for number, group in enumerate(self.groups) for _ in group.answers])
+
+    def carry(self, name: str, flat: Tensor) -> None:
+        """Hand a number per token to the groups, for objectives to read."""
+        parts = iter(flat.split(self.lengths.tolist()))
+        for group in self.groups:
+            group.per_token[name] = [next(parts) for _ in group.answers]
+
+    def look(self, ref_logps: Tensor) -> Look:
+        """As probes see answers."""
+        lengths = self.lengths.tolist()
+        answers = [answer for example in self.examples for answer in example.answers]
+        return Look(answers, self.logps.split(lengths), (), ref_logps.split(lengths))
+
+    def learnt(self, mask: bool) -> list[Group]:
+        """What is learnt from: all of it, or the answers that ended by themselves."""
+        if not mask or bool(self.ended.all()):
+            return self.groups
+        ended, kept = iter(self.ended.tolist()), []
+        for group in self.groups:
+            chosen = [j for j, _ in enumerate(group.answers) if next(ended)]
+            if chosen:
+                kept.append(_only(group, chosen))
+        return kept
+
+
+def _only(group: Group, chosen: Sequence[int]) -> Group:
+    return replace(
+        group,
+        answers=[group.answers[j] for j in chosen],
+        trained=[group.trained[j] for j in chosen],
+        per_token={name: [tensors[j] for j in chosen] for name, tensors in group.per_token.items()},
+    )
+
+
+def draw(policy: LocalEngine, asked: Sequence[Asked], sampling: Sampling) -> Rollouts:
+    """Answers to the prompts, with what the sampler saw."""
+    sampling = policy.stopping([one.example.prompt for one in asked], sampling)
+    drawn = policy.draw([one.ids for one in asked], sampling)
+    examples, groups = [], []
+    for number, (one, samples) in enumerate(zip(asked, drawn)):
+        answers = tuple(policy.answer(one.example.prompt, sample, sampling) for sample in samples)
+        examples.append(replace(one.example, answers=answers, judgements=()))
+        ids = [sample.ids for sample in samples]
+        groups.append(Group(one.ids, ids, [[True] * len(a) for a in ids], id=one.example.id, source=f"prompt {number}"))
+    flat = [sample for samples in drawn for sample in samples]
+    return Rollouts(
+        as_text(examples, examples),
+        groups,
+        torch.tensor([logp for sample in flat for logp in sample.logps]),
+        torch.tensor([v for s in flat for v in s.values or ()]) if flat[0].values is not None else None,
+        torch.tensor([sample.finish == "end" for sample in flat]),
+    )
+
+
+def read(engine: LocalEngine, rollouts: Rollouts, name: str, adapter: bool = True, temperature: float = 1.0) -> Tensor:
+    """[N] what a model says of every token."""
+    found = engine.signals(rollouts.groups, [name], adapter=adapter, temperature=temperature)[name]
+    return torch.cat([tokens for answers in found for tokens in answers])
+
+
+def judged(rollouts: Rollouts, rewards: Rewards) -> tuple[Tensor, dict[str, float]]:
+    """[A] the weighted sum of what the judges say, and what each of them says on average."""
+    parts = np.concatenate(rewards.of(rollouts.examples))
+    total = rewards.total(parts)
+    names = [part.judge.name for part in rewards.parts]
+    means = {f"reward/{name}": float(column.mean()) for name, column in zip(names, parts.T)} if len(names) > 1 else {}
+    low, middle, high = np.quantile(total, (0.05, 0.5, 0.95))
+    spread = {"reward": float(total.mean()), "reward_p5": low, "reward_p50": middle, "reward_p95": high}
+    return torch.from_numpy(total).float(), {**spread, **means}
+
+
+def shaped(scores: Tensor, ended: Tensor, how: Reward, moments: RunningMoments) -> Tensor:
+    """[A] what is learnt from. Moments are of all scores so far, these included."""
+    if how.unended == "subtract":
+        scores = torch.where(ended, scores, scores - how.penalty)
+    elif how.unended == "replace":
+        scores = torch.where(ended, scores, torch.full_like(scores, -how.penalty))
+    moments.update(scores)
+    if how.transform == "scale":
+        scores = moments.scale(scores)
+    elif how.transform == "normalise":
+        scores = moments.normalise(scores)
+    return scores if how.clip is None else scores.clamp(-how.clip, how.clip)
+
+
+def advantages(
+    rollouts: Rollouts, scores: Tensor, ref_logps: Tensor, coefficient: float, how: Ppo
+) -> tuple[Tensor, Tensor | None]:
+    """[N] advantages, and the returns that a critic learns, if there is one."""
+    lengths, returns = rollouts.lengths, None
+    kl = kl_estimate(rollouts.logps, ref_logps, how.kl.estimator)
+    cost = coefficient if how.kl.place == "reward" else 0.0
+    if how.advantage == "gae":
+        assert rollouts.values is not None
+        rewards = token_rewards(scores, kl, lengths, cost)
+        found, returns = gae(rewards, rollouts.values, lengths, how.gae.gamma, how.gae.lam)
+    else:
+        answer_of = torch.arange(len(lengths)).repeat_interleave(lengths)
+        whole = scores - cost * scores.new_zeros(len(lengths)).index_add(0, answer_of, kl)
+        compare = leave_one_out if how.advantage == "rloo" else group_normalised
+        found = compare(whole, rollouts.group_of)[answer_of]
+    if how.update.whiten:
+        found = whiten(found)
+    bound = how.update.bound
+    return found if bound is None else found.clamp(-bound, bound), returns
