@@ -13,7 +13,8 @@ from truing.stats.looks import COLLAPSED, at_same_reward, common, drop
 
 START, FEWEST = "start", 3  # seeds, for a whisker
 NOTE = (
-    "intervals over seeds, for differences over seeds and prompts; unique … at the same reward: above the first arm; "
+    "intervals and sd over seeds, intervals of differences over seeds and prompts; unique … same reward: above the "
+    "first arm, where both have the same reward; "
     "F: passes while training, backward is two"
 )
 CURVES = {"reward": "reward", "unique": "share of different answers", "kl": "divergence", "length": "tokens"}
@@ -65,8 +66,8 @@ def rows(found: Found) -> tuple[list[str], dict[str, list[str]]]:
             f"{np.mean([one['length'] for one in each]):.3g}",
             *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "F")),
         ]
-    columns = ["reward", f"above {START}", f"above {first}", "sd over seeds", "best − last", "collapsed", "unique"]
-    return [*columns, "… at the same reward", "words", "updates", "F"], lines
+    columns = ["reward", f"above {START}", f"above {first}", "sd", "best − last", "collapsed", "unique"]
+    return [*columns, "… same reward", "words", "updates", "F"], lines
 
 
 def pictures(found: Found) -> list[dict[str, Any]]:

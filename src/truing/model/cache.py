@@ -8,6 +8,7 @@ each row's own, so that a row does not depend on the others.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-SLACK = 128  # columns beyond the longest row: all rows are moved back to the front once in so many steps
+SLACK = 128  # columns beyond the longest row, at most: all rows are moved back to the front once in so many steps
 
 
 def _tensors(cache: Cache) -> list[Tensor]:
@@ -58,7 +59,10 @@ class _Layer(DynamicLayer):
 
     def __init__(self, rows: Rows, keys: Tensor, values: Tensor) -> None:
         super().__init__()
-        self.rows, self.is_initialized = rows, True
+        self.rows, self.is_initialized = (
+            weakref.proxy(rows),
+            True,
+        )  # a cycle would keep the cache until somebody collects
         # Zeros: what is masked still takes part in sums, and 0 · NaN is NaN.
         self.keys, self.values = (x.new_zeros(rows.size, x.shape[1], rows.width, x.shape[3]) for x in (keys, values))
 
@@ -76,7 +80,7 @@ class Rows(Cache):
     """`size` rows of at most `longest` tokens. All that living rows have seen is in columns `start` … `end` - 1."""
 
     def __init__(self, like: Prefix, size: int, longest: int) -> None:
-        self.size, self.width = size, longest + SLACK
+        self.size, self.width = size, longest + min(SLACK, longest)
         self.start = self.end = 0
         pairs = zip(like.tensors[::2], like.tensors[1::2])
         super().__init__(layers=[_Layer(self, keys, values) for keys, values in pairs])

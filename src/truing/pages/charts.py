@@ -169,12 +169,19 @@ def _draw(line: Line, x: Axis, y: Axis) -> str:
         step, value = line.points[0]
         return f'<circle class="dot c{line.look % COLOURS}" cx="{x(step):.1f}" cy="{y(value):.1f}" r="3.5"/>'
     calm = smooth(line.points)
-    raw = _path(line.points, x, y, f"line {'raw ' if calm else ''}{_look(line.look)}")
-    return raw + (_path(calm, x, y, f"line {_look(line.look)}") if calm else "")
+    raw = _path(line.points, x, y, f"line {'raw ' if calm else ''}{look_of(line.look)}")
+    return raw + (_path(calm, x, y, f"line {look_of(line.look)}") if calm else "")
 
 
-def _look(look: int) -> str:
-    return f"c{look % COLOURS} d{look % 4}"
+def swatch(look: int) -> str:
+    """What a line looks like, for a legend."""
+    line = f'<line class="line {look_of(look)}" x1="0" x2="28" y1="5" y2="5"/>'
+    return f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true">{line}</svg>'
+
+
+def look_of(look: int) -> str:
+    """A colour and a dash: 24 that differ."""
+    return f"c{look % COLOURS} d{(look + look // 12) % 4}"
 
 
 def _path(points: Points, x: Axis, y: Axis, css: str) -> str:

@@ -9,7 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from truing.pages.charts import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, linear_ticks, number
+from truing.pages.charts import (
+    BOTTOM,
+    COLOURS,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    linear_ticks,
+    look_of,
+    number,
+    swatch,
+)
 from truing.pages.escape import esc
 from truing.pages.figures import figure
 from truing.pages.numbers import Right, table
@@ -55,7 +68,10 @@ def picture(picture: Mapping[str, Any]) -> str:
     ticks = xs if len(xs) < 7 and apart else x.ticks()
     body += [f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{_short(t)}</text>' for t in ticks]
     body += [_curve(look, curve, x, y) for look, curve in enumerate(curves)]
-    legend = "".join(f'<b class="f{i % COLOURS}">{esc(c["label"])}</b> ' for i, c in enumerate(curves))
+    lone = len(curves) > 1 and all(len(c["points"]) == 1 for c in curves)
+    if lone:
+        body += [_number(look, curve["points"][0], x, y) for look, curve in enumerate(curves)]
+    legend = "".join(_entry(look, c["label"], lone, len(curves) > COLOURS) for look, c in enumerate(curves))
     said = f"{picture['x']} → {picture['y']}"
     return figure(picture["title"], said, said, "".join(body), HEIGHT).replace(
         "</svg>", f'</svg><p class="note">{legend}</p>'
@@ -70,7 +86,17 @@ def _curve(look: int, curve: Mapping[str, Any], x: Axis, y: Axis) -> str:
         for at, mean, low, high in curve["points"]
         if abs(low) < 1e300
     )
-    return f'<polyline class="line {css} d{look % 4}" points="{path}"/>{whiskers}'
+    return f'<polyline class="line {look_of(look)}" points="{path}"/>{whiskers}'
+
+
+def _number(look: int, point: Sequence[float], x: Axis, y: Axis) -> str:
+    return f'<text class="tick f{look % COLOURS}" x="{x(point[0]) + 5:.1f}" y="{y(point[1]) - 4:.1f}">{look + 1}</text>'
+
+
+def _entry(look: int, label: str, numbered: bool, many: bool) -> str:
+    """Of the legend: by colour where that tells all apart, else with the dash, or the number of its one point."""
+    before = f"{look + 1} " if numbered else swatch(look) if many else ""
+    return f'<span class="entry">{before}<b class="f{look % COLOURS}">{esc(label)}</b></span> '
 
 
 def _axis(values: Sequence[float], start: float, end: float, pad: float = 0.0, log: bool = False) -> Axis:

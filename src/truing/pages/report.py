@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from truing.pages.advantages import advantages_section
-from truing.pages.charts import COLOURS, Line, Mark, chart, number
+from truing.pages.charts import Line, Mark, chart, number, swatch
 from truing.pages.escape import esc
 from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
 from truing.pages.page import whole_page
@@ -67,7 +67,7 @@ def _overview(runs: Sequence[RunView], names: Sequence[str]) -> str:
     for look, (run, name) in enumerate(zip(runs, names)):
         about = [esc(_about(run, key)) for key in ("verb", "model", "data")]
         facts = map(Right, (str(run.steps), duration(run.seconds), _speed(run)))
-        rows.append([_swatch(look) + esc(name), *about, esc(_state(run)), *facts])
+        rows.append([swatch(look) + esc(name), *about, esc(_state(run)), *facts])
     return table(["run", "verb", "model", "data", "state", *map(Right, ("steps", "time", "rows/s"))], rows)
 
 
@@ -135,13 +135,8 @@ def _marks(runs: Sequence[RunView], names: Sequence[str]) -> list[Mark]:
 
 
 def _legend(names: Sequence[str]) -> str:
-    entries = "".join(f"<span>{_swatch(look)}{esc(name)}</span>" for look, name in enumerate(names))
+    entries = "".join(f"<span>{swatch(look)}{esc(name)}</span>" for look, name in enumerate(names))
     return f'<div class="legend">{entries}</div>'
-
-
-def _swatch(look: int) -> str:
-    line = f'<line class="line c{look % COLOURS} d{look % 4}" x1="0" x2="28" y1="5" y2="5"/>'
-    return f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true">{line}</svg>'
 
 
 def _differences(runs: Sequence[RunView], names: Sequence[str]) -> str:
