@@ -73,7 +73,7 @@ def main() -> None:
         folder = Path(scratch)
         model, _ = make_models(folder, found, "6M", 4000)
         every = tokenise(found, AutoTokenizer.from_pretrained(model))
-        steps = taking_turns(model, given(every, WARMUP + REPEATS * STEPS, BATCH))
+        steps = taking_turns(model, given(every, REPEATS * STEPS, BATCH))
         rows = write(folder / "rows.jsonl", given(every, WARMUP + STEPS, BATCH))
         rounds = [{n: seconds(*side, folder, model, rows) for n, side in SIDES.items()} for _ in range(REPEATS)]
     table = Table("", "a step, s a row", "beforehand, s a row", title=f"6M parameters, vocabulary of 4k, {source}")

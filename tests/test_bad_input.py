@@ -383,7 +383,7 @@ NEEDS = "a local folder or a hub model, with +lora: at most"
             ["bestofn", "./lm", "./lm", *ASK],
             "judge: ./lm is not a preference model, it gives no rewards; train one with pm.",
         ),
-        (["bestofn", "./lm", "./judge", *ASK, "--sampling.n", "1"], "sampling.n is 1: the best of n needs n of at"),
+        (["bestofn", "./lm", "./judge", *ASK, "--sampling.n", "1"], "--sampling.n is 1: the best of n needs n of at"),
         (["sample", "api:gpt", *ASK], "api:gpt: set TRUING_API_BASE to the server's address, up to /v1"),
         (["sft", "api:gpt", *TRAIN], f"model 'api:gpt': what is needed here is {NEEDS}"),
         (["sample", "scripted:ecko", *ASK], "scripted:ecko: there is no such script; there are echo, refuse and"),

@@ -51,6 +51,7 @@ class Batch:
     spans              tree: for each group (start, end of prompt, ends of answers…) in the row;
                        rows: the length of each row
     shared             tree: how many tokens in front of the first group every group sees
+    temperature        of the distribution whose log-probabilities are meant
     source             [N] flat index (row * length + column) of the position that predicts trained token n
     target             [N] the token id itself
     answer_of          [N] which answer token n belongs to
@@ -73,6 +74,7 @@ class Batch:
     groups: int
     ids: list[str]
     shared: int = 0
+    temperature: float = 1.0
     per_token: dict[str, Tensor] = field(default_factory=dict)
     per_answer: dict[str, Tensor] = field(default_factory=dict)
     per_group: dict[str, Tensor] = field(default_factory=dict)

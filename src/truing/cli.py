@@ -39,7 +39,7 @@ VERBS: dict[str, Verb] = {
         "truing.commands.compare:Compare", "truing.commands.compare:compare", "offline methods × seeds, one table"
     ),
     "ppo": Verb("truing.align.ingredients:Ppo", "truing.commands.ppo:ppo", "learn from what judges say of own answers"),
-    "bestofn": Verb("truing.align.bestofn:BestOfN", "truing.align.bestofn:bestofn", "keep the best of n answers"),
+    "bestofn": Verb("truing.align.bestofn:BestOfN", "truing.commands.bestofn:bestofn", "keep the best of n answers"),
     "sample": Verb("truing.commands.ask:Sample", "truing.commands.ask:sample", "answers for a file of prompts"),
     "score": Verb("truing.commands.ask:Score", "truing.commands.ask:score", "preference scores for a data file"),
     "chat": Verb("truing.commands.ask:Chat", "truing.commands.ask:chat", "talk with a model in the terminal"),

@@ -146,6 +146,13 @@ class Watch:
     """how many prompts"""
     max_tokens: int = observation(64)
     """longest answer at a look"""
+    alarms: tuple[str, ...] = observation(())
+    """what is listened to: reward_hacking, collapse; or one of collapse alone: ref_perplexity, length, repetition,
+    divergence, sameness"""
+    healthy: tuple[str, ...] = observation(())
+    """folders of healthy runs, which say how far these numbers may move; none takes what the world's runs do"""
+    on_alarm: Literal["warn", "stop", "rollback"] = observation("warn")
+    """stop ends the run; rollback also leaves the last policy before the alarm"""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "every")

@@ -115,7 +115,8 @@ def started(how, examples=PROMPTS, models=()):
     players = cast(job, how, models)
     (asked,) = prompted(job, players.policy, how.sampling.max_tokens)
     prepare(players, how)
-    rollouts = draw(players.policy, (asked * 2)[: how.rollouts], replace(how.sampling, seed=5))
+    sampling = replace(how.sampling, seed=5)
+    rollouts = draw(players.policy, (asked * 2)[: how.rollouts], sampling, how.reward.unended == "mask")
     job.run.close()
     return players, rollouts
 
@@ -140,7 +141,7 @@ def test_a_step_is_that_of_a_padded_implementation_in_plain_torch(architecture, 
     scores = torch.linspace(-1, 2, 8)
     advantage, returns = advantages(rollouts, scores, ref, how.kl.coefficient, how)
     hand_over(rollouts, ref, advantage, returns, how)
-    work = policy.work(rollouts.groups, *objectives(players, how))
+    work = policy.work(rollouts.groups, *objectives(players, how, 0.0))
     told = policy.forward_backward(work)
     valued = critic.forward_backward(critic.work(rollouts.groups, (clipped_value(how.critic.clip), 1.0)))
 
@@ -227,10 +228,11 @@ def test_what_is_rewarded_becomes_likelier(qwen, vowels, tmp_path):
 
 
 def test_a_critic_that_learns_alone_leaves_the_policy_as_it_is(qwen, vowels, tmp_path):
-    done = run(qwen, vowels, tmp_path, critic={"pretrain": 3}, preset="max")
-    before, after = (load_file(f / "model.safetensors") for f in (qwen, done.folder / "model"))
-    assert all(torch.equal(before[name], after[name]) for name in after)
-    assert done.view().series("critic/total") and not done.view().series("policy/total")
+    found = run(qwen, vowels, tmp_path, critic={"pretrain": 3}, preset="max", iterations=5).view()
+    assert [step for step, _ in found.series("critic/total")] == [1, 2, 3, 4, 5]
+    assert [step for step, _ in found.series("policy/total")] == [4, 5]
+    moved = [abs(value) > 1e-4 for _, value in found.series("kl_k3")]
+    assert moved == [False, False, False, False, True], "the fourth's answers are drawn before its step"
 
 
 # The critic
@@ -238,7 +240,7 @@ def test_a_critic_that_learns_alone_leaves_the_policy_as_it_is(qwen, vowels, tmp
 
 def test_a_critic_from_the_preference_model_expects_its_score(qwen, pm, tmp_path):
     how = settings(qwen, [pm], tmp_path, critic={"start": "reward"})
-    players, rollouts = started(how, models=[pm])
+    players, rollouts = started(how, models=[(pm, 1.0)])
     judge = open_local(pm, Machine(**MACHINE))
     groups, _ = judge.encode(rollouts.examples)
     (score,) = judge.signals(groups[:1], ["scores"])["scores"]
@@ -249,7 +251,7 @@ def test_a_critic_from_the_preference_model_expects_its_score(qwen, pm, tmp_path
 
 
 def test_a_folded_critic_begins_on_the_scale_of_normalised_scores(qwen, pm, tmp_path):
-    players, rollouts = started(settings(qwen, [pm], tmp_path, critic={"start": "reward"}), models=[pm])
+    players, rollouts = started(settings(qwen, [pm], tmp_path, critic={"start": "reward"}), models=[(pm, 1.0)])
     before = read(players.critic, rollouts, "values")
     fold(players.critic, RunningMoments(3.0, 4.0, 5), "normalise")
     assert torch.allclose(read(players.critic, rollouts, "values"), (before - 3) / math.sqrt(5), atol=1e-5)
@@ -282,8 +284,14 @@ def test_a_critic_is_a_token_classifier_that_transformers_loads(qwen, pm, tmp_pa
         {"preset": "nplus", "rollouts": 4, "optim": {"batch": 2, "epochs": 2}},
         {"preset": "moss-release", "rollouts": 4},
         {"preset": "bai2022", "rollouts": 4},
-        {"reward": {"unended": "mask"}},
+        {"reward": {"unended": "mask"}, "sampling": {"n": 4, "max_tokens": 40}},
         {"kl": {"coefficient": 0.1, "target": 2.0}},
+        {"kl": {"coefficient": 0.1, "target": 0.01, "place": "loss", "estimator": "k2"}, "rollouts": 12},
+        {
+            "sampling": {"temperature": 0.7},
+            "watch": {"every": 1, "alarms": ("collapse",)},
+            "test": ("lexical:distinct",),
+        },
         {"update": {"entropy": 0.01, "bound": 0.5, "dual": 3.0}, "kl": {"coefficient": 0.1}},
         {"update": {"ratio": "reference"}},
     ],
@@ -323,14 +331,18 @@ def test_without_an_adapter_the_reference_of_an_adapter_is_the_model_it_stands_o
 
 
 def test_an_unended_answer_is_treated_as_asked(qwen, vowels, tmp_path):
-    scores, ended = torch.tensor([2.0, 4.0]), torch.tensor([True, False])
-    for unended, expected in (("score", [2, 4]), ("subtract", [2, 1]), ("replace", [2, -3]), ("mask", [2, 4])):
+    _, rollouts = started(settings(qwen, [vowels], tmp_path, sampling={"n": 4}, reward={"unended": "mask"}))
+    ended, scores = rollouts.ended, torch.arange(len(rollouts.ended)).float()
+    assert not ended.all() and ended.any() and torch.equal(rollouts.kept, ended)
+    counts = {"score": 16, "subtract": 16, "replace": 16, "mask": int(ended.sum())}
+    missing = {"score": scores, "subtract": scores - 3, "replace": torch.full_like(scores, -3.0), "mask": scores}
+    for unended, expected in missing.items():
+        moments, kept = RunningMoments(), torch.ones_like(ended) if unended != "mask" else ended
         how = settings(qwen, [vowels], tmp_path, reward={"unended": unended, "penalty": 3.0}).reward
-        assert shaped(scores, ended, how, RunningMoments()).tolist() == expected
-    _, rollouts = started(settings(qwen, [vowels], tmp_path, sampling={"n": 4}))
+        found = shaped(scores, replace(rollouts, kept=kept), how, moments)
+        assert torch.equal(found, torch.where(ended, scores, expected)) and moments.count == counts[unended]
     rollouts.carry("advantage", torch.arange(len(rollouts.logps)).float())
-    assert not rollouts.ended.all() and rollouts.ended.any()
-    kept = rollouts.learnt(mask=True)
+    kept = rollouts.learnt()
     flat = [t for group in kept for tensors in group.per_token["advantage"] for t in tensors.tolist()]
     inside = rollouts.ended.repeat_interleave(rollouts.lengths)
     assert flat == torch.arange(len(rollouts.logps))[inside].tolist()
@@ -348,9 +360,57 @@ def test_every_pass_sees_every_prompt_once(qwen, vowels, tmp_path):
 def test_rewards_may_be_for_some_prompts_alone(qwen, vowels, tmp_path):
     done = verb(settings(qwen, [f"{vowels}*2 if kind=b", "lexical:distinct"], tmp_path, iterations=1), PROMPTS)
     total, some, every = (
-        done.view().series(n)[0][1] for n in ("reward", f"reward/{vowels}", "reward/lexical:distinct")
+        done.view().series(n)[0][1] for n in ("reward", f"reward/{vowels} if kind=b", "reward/lexical:distinct")
     )
     assert total == pytest.approx(2 * some + every)
+
+
+def test_a_prompt_that_comes_twice_is_answered_twice(qwen, vowels, tmp_path):
+    _, rollouts = started(settings(qwen, [vowels], tmp_path, rollouts=8))
+    said = [tuple(group.answers[0]) for group in rollouts.groups]
+    assert [group.prompt for group in rollouts.groups[:4]] == [group.prompt for group in rollouts.groups[4:]]
+    assert len(set(said)) == 8
+
+
+def test_whitened_advantages_are_those_of_what_is_learnt(qwen, vowels, tmp_path):
+    keys = {"update": {"whiten": True}, "reward": {"unended": "mask"}, "sampling": {"n": 4}}
+    how = settings(qwen, [vowels], tmp_path, **keys)
+    players, rollouts = started(how)
+    rollouts.values = read(players.critic, rollouts, "values")
+    scores = torch.where(rollouts.ended, torch.linspace(0, 1, 16), torch.full((16,), 50.0))
+    found, _ = advantages(rollouts, scores, rollouts.logps, 0.0, how)
+    inside = found[rollouts.ended.repeat_interleave(rollouts.lengths)]
+    assert float(inside.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(inside.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_controller_steers_a_term_of_the_loss_too(qwen, vowels, tmp_path):
+    kls = []
+    for target in (None, 1e-6):
+        kl = {"coefficient": 1.0, "target": target, "place": "loss", "estimator": "k2", "horizon": 32}
+        done = run(qwen, vowels, tmp_path, name=f"{target}", kl=kl, rollouts=32, optim={"batch": 16}, iterations=6)
+        kls.append([value for _, value in done.view().series("kl")])
+    assert kls[0] != kls[1]
+    assert [value for _, value in done.view().series("kl_coefficient")][-1] > 1.5
+
+
+def test_a_weighted_reward_begins_a_weighted_critic(qwen, pm, tmp_path):
+    values = {}
+    for weight in (1.0, -3.0):
+        how = settings(qwen, [pm], tmp_path, critic={"start": "reward"}, name=f"w{weight}")
+        players, rollouts = started(how, models=[(pm, weight)])
+        values[weight] = read(players.critic, rollouts, "values")
+    assert torch.allclose(values[-3.0], -3 * values[1.0], atol=1e-5)
+
+
+def test_half_precision_trains_and_keeps_its_best(qwen, vowels, tmp_path):
+    keys = {"watch": {"every": 1, "count": 4, "max_tokens": 6}, "test": [vowels], "rollouts": 8, "iterations": 4}
+    done = run(qwen, vowels, tmp_path, machine={"dtype": "bf16"}, critic={"start": "shared"}, **keys)
+    tested = [value for _, value in done.view().series("watch/test")]
+    saved = [e["step"] for e in done.view().events if e["event"] == "best saved"]
+    assert saved[-1] == 1 + tested.index(max(tested))
+    best = AutoModelForCausalLM.from_pretrained(done.folder / "best")
+    assert best.dtype == torch.float32
 
 
 def test_texts_that_are_mixed_in_are_remembered(qwen, vowels, tmp_path):

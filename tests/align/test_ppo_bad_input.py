@@ -68,6 +68,7 @@ def test_judges_that_fail_are_shown_with_the_answer(ppo, place):
     refused(ppo(reward="broken"), "ZeroDivisionError", "at the answer")
     refused(ppo("--rewards", "call:judges.py:nothing", keep=("rewards",)), "there is no function 'nothing'")
     refused(ppo("--rewards", "call:judges.py:good if kind", keep=("rewards",)), "if COLUMN=VALUE")
+    refused(ppo("--rewards", "call:judges.py:good if kind=a", keep=("rewards",)), "judges nothing")
     assert not list((place / "runs").glob("ppo-*"))
 
 
@@ -93,6 +94,14 @@ def test_prompts_that_cannot_be_asked(ppo, place):
         (["--update.clip", "0"], "update.clip"),
         (["--update.dual", "0.5"], "update.dual must be above 1"),
         (["--update.entropy_target", "50", "--update.entropy", "0.1"], "no entropy is ever above ln V"),
+        (["--kl.place", "loss"], "kl.estimator is k1"),
+        (["--kl.target", "3", "--kl.horizon", "1"], "at least the 2 answers"),
+        (["--lora.rank", "2", "--lora.dropout", "0.1"], "lora.dropout must be 0"),
+        (["--lora.rank", "2", "--critic.start", "fresh"], "critic.start is fresh"),
+        (["--critic.pretrain", "1"], "leaves the policy none of 1 iterations"),
+        (["--reward.unended", "mask", "--sampling.max_tokens", "1"], "none of 2 answers ended"),
+        (["--watch.alarms", "colapse"], "did you mean collapse?"),
+        (["--watch.healthy", "nowhere", "--watch.alarms", "collapse"], "nowhere"),
         (["--gae.lam", "2"], "gae.lam must lie between 0 and 1"),
         (["--kl.target", "3", "--kl.coefficient", "0"], "kl.target"),
         (["--test", "world:gold"], "test judges at the looks: set watch.every"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,11 +12,12 @@ from torch import nn
 from truing.align.ingredients import Ppo
 from truing.align.job import Job
 from truing.engine.local import LocalEngine
-from truing.engine.open import open_local
+from truing.engine.open import open_local, positions
 from truing.model.lm import LanguageModel, new_head
 from truing.objectives import fold_head
 from truing.objectives.advantage import RunningMoments
 from truing.schema import Mistake
+from truing.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,9 @@ class Cast:
         return {"policy": self.policy} | ({"critic": self.critic} if self.critic and not self.shared else {})
 
 
-def cast(job: Job, how: Ppo, models: Sequence[str]) -> Cast:
-    """`models`: the preference models among the judges."""
+def cast(job: Job, how: Ppo, models: Sequence[tuple[str, float]]) -> Cast:
+    """`models`: the preference models among the judges, with their weights."""
     policy = job.engine()
-    policy.temperature = how.sampling.temperature
     target, most = how.update.entropy_target, math.log(policy.model.base.get_input_embeddings().weight.shape[0])
     if target is not None and target >= most:
         raise Mistake(("update", "entropy_target"), f"is {target:g}, and no entropy is ever above ln V = {most:.2f}.")
@@ -67,23 +66,24 @@ def fold(critic: LocalEngine, moments: RunningMoments, transform: str) -> None:
     """Its head moves to the scale of the rewards it is about to see."""
     if transform == "raw":
         return
-    head: Any = critic.model.heads["value"]
     about = moments if transform == "normalise" else RunningMoments(0.0, moments.var, moments.count)
-    with torch.no_grad():
-        weight, bias = fold_head(head.weight, head.bias, about)
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)
-    if critic.optimiser:
-        critic.optimiser.refresh()
+    assert critic.optimiser
+    weights = critic.optimiser.masters
+    folded = fold_head(weights["heads.value.weight"], weights["heads.value.bias"], about)
+    critic.optimiser.assign({"heads.value.weight": folded[0], "heads.value.bias": folded[1]})
 
 
-def _critic(job: Job, how: Ppo, policy: LocalEngine, models: Sequence[str]) -> LocalEngine:
+def _critic(job: Job, how: Ppo, policy: LocalEngine, models: Sequence[tuple[str, float]]) -> LocalEngine:
     if how.critic.start == "shared":
         policy.model.heads["value"] = new_head(policy.model, bias=True)
         return policy
     if how.critic.start == "reward" and not models:
         raise Mistake(("critic", "start"), "is reward, and rewards name no preference model: say policy or shared.")
-    name = models[0] if how.critic.start == "reward" else how.model
+    name, weight = models[0] if how.critic.start == "reward" else (how.model, 1.0)
+    if how.critic.start == "reward" and len(how.rewards) > 1:
+        job.note("critic", f"the critic begins as {name}, one of several judges, and has to learn what the others say")
+    if how.critic.start == "fresh":
+        name = str(ModelSpec.parse(how.model).base)
     critic: LocalEngine = open_local(
         name, how.machine, probed=job.place, max_tokens=how.data.max_tokens, lora=how.lora, seed=how.run.seed
     )
@@ -91,18 +91,18 @@ def _critic(job: Job, how: Ppo, policy: LocalEngine, models: Sequence[str]) -> L
         _same_tokens(policy, critic, name)
     if how.critic.start == "fresh":
         _forget(critic.model, how.run.seed)
-    _value_head(critic.model)
+    _value_head(critic.model, weight)
     return critic
 
 
-def _value_head(model: LanguageModel) -> None:
+def _value_head(model: LanguageModel, weight: float) -> None:
     """What a preference model says at the end becomes what is expected everywhere; anything else begins at 0."""
     old, head = dict(model.heads).get("score"), new_head(model, bias=True)
     if isinstance(old, nn.Linear):
         with torch.no_grad():
-            head.weight.copy_(old.weight)
+            head.weight.copy_(weight * old.weight)
             if old.bias is not None:
-                head.bias.copy_(old.bias)
+                head.bias.copy_(weight * old.bias)
     model.heads = nn.ModuleDict({"value": head})
     model.writes = model.mean = False
 
@@ -122,4 +122,11 @@ def _same_tokens(policy: LocalEngine, critic: LocalEngine, name: str) -> None:
             ("critic", "start"),
             f"is reward, and {name} has another tokenizer than the policy ({odd[0]!r} is another token there): it can "
             "judge what the policy says, and cannot be its critic; say policy or shared.",
+        )
+    short, needed = positions(critic.model.base.config.get_text_config()), policy.codec.max_tokens
+    if short < needed:
+        raise Mistake(
+            ("critic", "start"),
+            f"is reward, and {name} has {short} positions where the policy may use {needed}: lower data.max_tokens, or "
+            "say policy or shared.",
         )

@@ -12,7 +12,7 @@ from truing.records import Sampling
 from truing.schema import Mistake, at_least
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 
-OPTIM = Optim(lr=5e-7, betas=(0.9, 0.95), eps=1e-6, schedule="inverse_sqrt", warmup=0.1, batch=32)
+OPTIM = Optim(lr=5e-7, betas=(0.9, 0.95), eps=1e-6, schedule="constant", batch=32)
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Kl:
         at_least(self, 0, "coefficient")
         if self.target is not None and not (self.target > 0 and self.coefficient > 0):
             raise Mistake(("target",), "needs a coefficient above 0 to begin with, and must be above 0 itself.")
+        if self.place == "loss" and self.estimator == "k1":
+            raise Mistake(("estimator",), "is k1, whose gradient is 0 on average: as a term of the loss take k2 or k3.")
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Ppo:
     iterations: int = 200
     """times that answers are drawn and learnt from"""
     rollouts: int = 128
-    """prompts in an iteration"""
+    """prompts in an iteration; one that comes twice is answered twice"""
     kl: Kl = field(default_factory=Kl)
     reward: Reward = field(default_factory=Reward)
     gae: Gae = field(default_factory=Gae)
@@ -162,40 +164,66 @@ class Ppo:
     mismatch: Literal["refuse", "ignore"] = "refuse"
     """a sampler that leaves likely tokens alone (top_p, top_k) draws from another policy than the one that learns"""
     test: tuple[str, ...] = ()
-    """judges of the answers at a look, from which nothing is learnt; the best policy by them is kept"""
+    """judges of the answers at a look, from which nothing is learnt; the policy they like best is kept as `best`"""
     optim: Optim = OPTIM
     """batch: prompts in a step; epochs: passes over an iteration's answers"""
     lora: Lora = field(default_factory=Lora)
     machine: Machine = field(default_factory=Machine)
     watch: Watch = field(default_factory=Watch)
-    run: RunSettings = field(default_factory=RunSettings)
+    run: RunSettings = RunSettings(save_every=20)  # noqa: RUF009 - frozen
 
     @classmethod
     def below(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a recipe stands on: the values of its preset."""
+        """For `config.load`: the values of its preset are what a recipe stands on. The defaults here are max's."""
         return preset(str(values.get("preset", "max")))
 
     def __post_init__(self) -> None:
         at_least(self, 1, "iterations", "rollouts")
-        optim, drawn = self.optim, self.sampling
         if not self.rewards:
             raise Mistake(("rewards",), "names no judge: who says what answers are worth?")
+        if self.watch.every == 0 and self.test:
+            raise Mistake(("test",), "judges at the looks: set watch.every.")
+        self._check_buffer()
+        self._check_sampler()
+        if self.advantage == "gae":
+            self._check_critic()
+
+    def _check_buffer(self) -> None:
+        optim, answers = self.optim, self.rollouts * self.sampling.n
         if self.rollouts % optim.batch:
             raise Mistake(("rollouts",), f"must be a multiple of optim.batch ({optim.batch}), not {self.rollouts}.")
         if optim.steps is not None or optim.epochs != round(optim.epochs) or optim.epochs < 1:
             raise Mistake(("optim",), "passes over each iteration's answers: set whole epochs, and no steps.")
+        if self.kl.target is not None and self.kl.horizon < answers:
+            raise Mistake(("kl", "horizon"), f"must be at least the {answers} answers of an iteration.")
+        if self.lora.dropout:
+            raise Mistake(("lora", "dropout"), "must be 0: the policy that learns has to be the one that answered.")
+
+    def _check_sampler(self) -> None:
+        drawn = self.sampling
         if self.advantage != "gae" and drawn.n < 2:
             raise Mistake(("sampling", "n"), f"must be at least 2: {self.advantage} compares answers to one prompt.")
         if drawn.temperature <= 0:
             raise Mistake(("sampling", "temperature"), "must be above 0: the likeliest answer teaches nothing.")
-        cut = (drawn.top_p, drawn.top_k) != (1.0, 0)
-        if cut and self.mismatch == "refuse":
+        if self.mismatched and self.mismatch == "refuse":
             raise Mistake(
                 ("sampling",),
                 "leaves tokens out (top_p, top_k), and the policy that learns does not: its ratios and its divergence "
                 "would be wrong. Draw from all tokens, or set mismatch=ignore.",
             )
-        if self.critic.start == "shared" and self.critic.pretrain:
+
+    def _check_critic(self) -> None:
+        start, alone = self.critic.start, self.critic.pretrain
+        if start == "shared" and alone:
             raise Mistake(("critic", "pretrain"), "needs a critic of its own: with start=shared, set it to 0.")
-        if self.watch.every == 0 and self.test:
-            raise Mistake(("test",), "judges at the looks: set watch.every.")
+        if start == "fresh" and self.lora.rank:
+            raise Mistake(("critic", "start"), "is fresh, and an adapter alone cannot teach random weights anything.")
+        if alone >= self.iterations:
+            raise Mistake(
+                ("critic", "pretrain"), f"is {alone} and leaves the policy none of {self.iterations} iterations."
+            )
+
+    @property
+    def mismatched(self) -> bool:
+        """Answers are drawn from another policy than the one that learns."""
+        return (self.sampling.top_p, self.sampling.top_k) != (1.0, 0)

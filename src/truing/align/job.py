@@ -31,7 +31,7 @@ from truing.run import Run, say
 from truing.run.checkpoint import disk_full_is_said
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
 from truing.spec import ModelSpec
-from truing.watch import Rate, Watcher, check_probes
+from truing.watch import Rate, Watcher, check_names
 
 View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
 Encoder = Callable[[Sequence[Example]], tuple[list[Group], Counter[str]]]
@@ -69,7 +69,7 @@ class Job:
     ) -> None:
         """`models`: further models on which the result depends (a teacher); `known`: other such fingerprints."""
         self.verb, self.settings = verb, settings
-        check_probes(settings.watch)
+        check_names(settings.watch)
         self.sets: list[Sequence[Example]] = [examples] if examples is not None else [*read_sets(settings.data)]
         prints = {
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
@@ -213,14 +213,23 @@ class Job:
                 "not compute the same twice, or its cached numbers belong to another one"
             )
 
-    def export(self, engine: LocalEngine, card: str | None = None, name: str = "model") -> None:
-        """runs/NAME/model: an ordinary model folder, there as a whole or not at all."""
+    def expect_same(self, what: str, gap: Any) -> None:
+        """The mean distance of log-probabilities that were computed twice: rounding, not another mask or model."""
+        tolerance = 1e-4 if self.place.dtype == "fp32" else 0.1
+        if not float(gap) <= tolerance:
+            raise UserError(
+                f"log-probabilities of {what} differ by {float(gap):.6f} on average, and may differ by {tolerance}: "
+                "the model does not compute the same twice"
+            )
+
+    def export(self, engine: LocalEngine, card: str | None = None, name: str = "model", bare: bool = False) -> None:
+        """runs/NAME/model: an ordinary model folder, there as a whole or not at all. `bare`: without its heads."""
         folder, draft = self.run.folder / name, self.run.folder / f".{name}"
         shutil.rmtree(draft, ignore_errors=True)
         try:
             with disk_full_is_said(folder):
                 draft.mkdir()
-                said = engine.export(draft)
+                said = engine.export(draft, bare)
                 if card:
                     (draft / "README.md").write_text(card, "utf-8")
             shutil.rmtree(folder, ignore_errors=True)

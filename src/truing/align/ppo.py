@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from truing.align.cast import Cast, cast, fold, prepare
+from truing.align.guard import Guard
 from truing.align.ingredients import Ppo
 from truing.align.job import Job
 from truing.align.ledger import Ledger
@@ -48,12 +49,12 @@ SHOWN = 4  # answers of an iteration that are kept to be read
 def ppo(
     how: Ppo,
     judges: Sequence[Part],
-    models: Sequence[str] = (),
+    models: Sequence[tuple[str, float]] = (),
     tests: Sequence[Part] = (),
     examples: Sequence[Example] | None = None,
 ) -> Run:
     """Train, and leave the policy in the run's folder. `judges` are those that `how.rewards` names, `models` the
-    preference models among them, `tests` those of `how.test`."""
+    preference models among them with their weights, `tests` those of `how.test`."""
     mixed = Mixed(how)
     known = {"judges": [p.judge.fingerprint for p in judges], "mix": mixed.fingerprint}
     job = Job("ppo", how, examples, known=known)
@@ -63,9 +64,10 @@ def ppo(
         _say_preset(job, how)
         players = cast(job, how, models)
         policy, critic = players.policy, players.critic
-        asked = prompted(job, policy, how.sampling.max_tokens)
+        asked = prompted(job, policy, how.sampling.max_tokens, judges)
         mixed.encode(job, policy)
-        rewards, watch = Rewards(judges), job.watcher(policy, Rewards(tests).means if tests else None)
+        rewards, tested = Rewards(judges), Rewards(tests)
+        watch = job.watcher(policy, (lambda drawn: tested.means(drawn, "test")) if tests else None)
         prepare(players, how)
         ledger = run.keep("ledger", Ledger(*players.engines))
         moments = run.keep("moments", RunningMoments())
@@ -73,35 +75,42 @@ def ppo(
         order = run.keep("order", Order([len(pool) for pool in asked], how.data.weights, how.run.seed))
         for name, engine in players.learners.items():
             run.attach(name, engine)
+        guard = Guard(job, policy)
         for step in run.steps(how.iterations):
             with ledger.phase("sampling"):
                 prompts = [asked[pool][row] for pool, row in order.next(how.rollouts)]
-                rollouts = draw(policy, prompts, replace(how.sampling, seed=_seed(how, step)))
+                sampling = replace(how.sampling, seed=how.run.seed * 1_000_003 + step)  # new answers every time
+                rollouts = draw(policy, prompts, sampling, how.reward.unended == "mask")
             with ledger.phase("judging"):
-                scores, metrics = judged(rollouts, rewards)
-                scores = shaped(scores, rollouts.ended, how.reward, moments)
+                raw, metrics = judged(rollouts, rewards)
+                scores = shaped(raw, rollouts, how.reward, moments)
             if step == 1 and critic and how.critic.fold and how.critic.start == "reward":
                 fold(critic, moments, how.reward.transform)
             with ledger.phase("reference"):
                 frozen = players.reference or policy
-                ref_logps = read(frozen, rollouts, "logps", frozen is not policy, policy.temperature)
-            job.expect_start(step, "the divergence from the reference", (rollouts.logps - ref_logps).abs().max(), 0.0)
+                ref_logps = read(frozen, rollouts, "logps", frozen is not policy, sampling.temperature)
+            if step == 1:
+                job.expect_same("the policy and its reference", (rollouts.logps - ref_logps).abs().mean())
             with ledger.phase("critic"):
                 if critic and rollouts.values is None:
                     rollouts.values = read(critic, rollouts, "values")
             advantage, returns = advantages(rollouts, scores, ref_logps, kl.coefficient, how)
             hand_over(rollouts, ref_logps, advantage, returns, how)
             with ledger.phase("training"):
-                learnt = optimise(job, players, rollouts, how, step, mixed)
-            seen = {name: value for probe in ROLLOUT for name, value in PROBES[probe](rollouts.look(ref_logps)).items()}
+                learnt = optimise(job, players, rollouts, how, step, kl.coefficient, mixed)
+            told = {"reward": raw.mean()} | _looked(rollouts, ref_logps) | _told(rollouts, scores, advantage, returns)
             if how.kl.target:
-                kl.update(seen["kl"], len(rollouts.lengths))
+                told["kl_coefficient"] = kl.coefficient
+                kl.update(told["kl"], len(rollouts.lengths))
             with ledger.phase("watching"):
                 watched = watch(step, run)
-            run.log(step, metrics, seen, _told(rollouts, scores, advantage, returns), learnt, watched)
+                guard(step, told, watched)
+            run.log(step, told, metrics, learnt, watched)
             run.samples(step, _samples(rollouts, step, how))
         ledger.close(run)
-        leave(job, players)
+        if critic and not players.shared:
+            job.export(critic, name="critic")
+        guard.leave()
     return run
 
 
@@ -115,17 +124,21 @@ def hand_over(rollouts: Rollouts, ref_logps: Tensor, advantage: Tensor, returns:
         rollouts.carry("old_values", rollouts.values)
 
 
-def optimise(job: Job, players: Cast, rollouts: Rollouts, how: Ppo, step: int, mixed: Mixed) -> dict[str, Any]:
+def optimise(
+    job: Job, players: Cast, rollouts: Rollouts, how: Ppo, step: int, coefficient: float, mixed: Mixed
+) -> dict[str, Any]:
     """Passes over the answers, in steps of some prompts each."""
-    policy, critic = players.policy, players.critic
+    policy, critic, temperature = players.policy, players.critic, how.sampling.temperature
     alone = critic is not None and step <= how.critic.pretrain
     told: dict[str, list[Any]] = {}
-    for number, batch in enumerate(minibatches(rollouts.learnt(how.reward.unended == "mask"), how, step)):
+    for number, batch in enumerate(minibatches(rollouts.learnt(), how, step)):
         steps = list[tuple[LocalEngine, Any]]()
         if not alone:
-            metrics = policy.forward_backward(policy.work(batch, *_objectives(players, how)) + mixed.next(policy))
+            work = policy.work(batch, *_objectives(players, how, coefficient), temperature=temperature)
+            metrics = policy.forward_backward(work + mixed.next(policy))
             if number == 0 and how.update.ratio == "old":
-                job.expect_start(1, "the policy's own log-probability", metrics["policy/gap"], 0.0)
+                job.expect_same("sampler and learner", metrics["policy/gap"])
+                told["policy/first_gap"] = [metrics["policy/gap"]]
             steps.append((policy, metrics))
         if critic and not players.shared:
             steps.append((critic, critic.forward_backward(critic.work(batch, (clipped_value(how.critic.clip), 1.0)))))
@@ -139,10 +152,10 @@ def optimise(job: Job, players: Cast, rollouts: Rollouts, how: Ppo, step: int, m
     return {key: sum(values) / len(values) for key, values in told.items()}
 
 
-def _objectives(players: Cast, how: Ppo) -> list[tuple[Objective, float]]:
+def _objectives(players: Cast, how: Ppo, coefficient: float) -> list[tuple[Objective, float]]:
     found = [(clipped_policy(how.update.clip, how.update.dual), 1.0)]
-    if how.kl.place == "loss" and how.kl.coefficient:
-        found.append((kl_penalty(how.kl.estimator), how.kl.coefficient))
+    if how.kl.place == "loss" and coefficient:
+        found.append((kl_penalty(how.kl.estimator), coefficient))
     if how.update.entropy:
         found.append((entropy(how.update.entropy_target), how.update.entropy))
     if players.shared:
@@ -158,18 +171,12 @@ def minibatches(groups: Sequence[Group], how: Ppo, step: int) -> Iterator[list[G
             yield [groups[i] for i in order[start : start + how.optim.batch]]
 
 
-def leave(job: Job, players: Cast) -> None:
-    """The critic, then the policy without a head that it may have shared with it."""
-    if players.critic:
-        job.export(players.critic, name="critic")
-    if players.shared:
-        players.policy.model.heads.pop("value")
-    job.export(players.policy)
-
-
-def _seed(how: Ppo, step: int) -> int:
-    """Another stream for each iteration."""
-    return how.run.seed * 1_000_003 + step
+def _looked(rollouts: Rollouts, ref_logps: Tensor) -> dict[str, float]:
+    """The probes that cost nothing more."""
+    look = rollouts.look(ref_logps)
+    found = {name: value for probe in ROLLOUT for name, value in PROBES[probe](look).items()}
+    first = ("kl", "length", "ref_perplexity")
+    return {name: found[name] for name in first} | found
 
 
 def _told(rollouts: Rollouts, scores: Tensor, advantage: Tensor, returns: Tensor | None) -> dict[str, Any]:
@@ -180,6 +187,7 @@ def _told(rollouts: Rollouts, scores: Tensor, advantage: Tensor, returns: Tensor
         "advantage_size": advantage.abs().mean(),
         "rows": len(rollouts.lengths),
         "stopped": sum(a.finish == "stop" for e in rollouts.examples for a in e.answers) / len(rollouts.lengths),
+        "masked": 1 - rollouts.kept.double().mean(),
     }
     if returns is not None and rollouts.values is not None:
         found["critic/explained"] = 1 - (returns - rollouts.values).var() / returns.var().clamp(min=1e-12)
@@ -198,3 +206,9 @@ def _say_preset(job: Job, how: Ppo) -> None:
     width = max(len(name) for name, _, _ in lines)
     table = "\n".join(f"  {name:{width}}  {said}  ({source})" for name, said, source in lines)
     job.note("preset", f"preset {how.preset}: paper, code, or ours where it is silent\n{table}")
+    if how.mismatched:
+        job.note(
+            "mismatch",
+            "answers are drawn from fewer tokens than the policy has (top_p, top_k), and learnt from as if they were "
+            "not: read kl_k3, since kl may fall below 0",
+        )

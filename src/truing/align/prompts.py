@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from truing.align.ingredients import Ppo
 from truing.align.job import Job
+from truing.align.rewards import Part
 from truing.align.rollouts import Asked
 from truing.batch import Batch, Group, Objective
 from truing.data import Dataset, Order, demonstrations, read
@@ -16,7 +18,7 @@ from truing.objectives import NLL
 from truing.records import UserError
 
 
-def prompted(job: Job, engine: LocalEngine, room: int) -> list[list[Asked]]:
+def prompted(job: Job, engine: LocalEngine, room: int, judges: Sequence[Part] = ()) -> list[list[Asked]]:
     """The prompts of each data set, each once, as tokens that leave `room` for an answer."""
     pools, dropped = [], Counter[str]()
     for examples in job.sets:
@@ -36,6 +38,9 @@ def prompted(job: Job, engine: LocalEngine, room: int) -> list[list[Asked]]:
             reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "it is empty"
             raise UserError(f"{source}: there is no prompt in it that could be asked ({reasons}).")
         pools.append(list(pool.values()))
+    for part in judges:
+        if not any(part.judges(one.example) for pool in pools for one in pool):
+            raise UserError(f"rewards: {part.label} judges nothing: no prompt has that value in that column.")
     detail = "".join(f"; {reason} {count}" for reason, count in {**dropped, **engine.codec.notes}.items())
     job.note("data", f"{sum(map(len, pools))} prompts{detail}", dropped=dict(dropped))
     return pools
@@ -47,7 +52,7 @@ class Mixed:
     def __init__(self, how: Ppo) -> None:
         self.how, self.groups = how, list[Group]()
         path, format = how.mix.path, None if how.mix.format == "auto" else how.mix.format
-        self.examples = read(path, format=format, limit=how.data.limit) if path and how.mix.weight else None
+        self.examples = read(path, format=format) if path and how.mix.weight else None
 
     @property
     def fingerprint(self) -> str:

@@ -45,6 +45,10 @@ class Part(NamedTuple):
     squash: bool = False
     only: tuple[str, str] | None = None
 
+    @property
+    def label(self) -> str:
+        return self.judge.name + (f" if {'='.join(self.only)}" if self.only else "")
+
     def judges(self, example: Example) -> bool:
         return self.only is None or str(example.meta.get(self.only[0])) == self.only[1]
 
@@ -74,6 +78,12 @@ class Rewards:
         )
 
     @property
+    def labels(self) -> list[str]:
+        """One for each part: a judge that is named twice is told apart by its number."""
+        every = [part.label for part in self.parts]
+        return [name if every.count(name) == 1 else f"{name} ({n})" for n, name in enumerate(every, 1)]
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """Of the sum, where all parts have bounds."""
         ends = [p.bounds for p in self.parts]
@@ -91,17 +101,17 @@ class Rewards:
         """[answers] the weighted sum."""
         return np.asarray(values @ np.array([part.weight for part in self.parts]))
 
-    def means(self, examples: Sequence[Example]) -> dict[str, float]:
+    def means(self, examples: Sequence[Example], what: str = "reward") -> dict[str, float]:
         """Of the model's own answers, which are asked about once and not kept."""
         values = np.concatenate(replace(self, folder=None).of(as_text(examples, examples)))
-        names = {f"reward/{p.judge.name}": float(v.mean()) for p, v in zip(self.parts, values.T)}
-        return {"reward": float(self.total(values).mean()), **(names if len(names) > 1 else {})}
+        names = {f"{what}/{name}": float(v.mean()) for name, v in zip(self.labels, values.T)}
+        return {what: float(self.total(values).mean()), **(names if len(names) > 1 else {})}
 
     def table(self, values: Sequence[np.ndarray]) -> list[Column]:
         every = np.concatenate(values)
         return [
-            Column(p.judge.name, p.weight, float(v.mean()), float(v.min()), float(v.max()))
-            for p, v in zip(self.parts, every.T)
+            Column(name, p.weight, float(v.mean()), float(v.min()), float(v.max()))
+            for name, p, v in zip(self.labels, self.parts, every.T)
         ]
 
     def _part(self, part: Part, examples: Sequence[Example]) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ a head on the policy) are those that the sampler saw; nothing is decoded and tok
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -20,9 +21,10 @@ from truing.align.ingredients import Ppo, Reward
 from truing.align.rewards import Rewards, as_text
 from truing.batch import Group
 from truing.engine.local import LocalEngine
+from truing.model.decode import Sampled
 from truing.objectives import gae, group_normalised, kl_estimate, leave_one_out, token_rewards, whiten
 from truing.objectives.advantage import RunningMoments
-from truing.records import Example, Sampling
+from truing.records import Example, Sampling, UserError
 from truing.watch.probes import Look
 
 
@@ -44,7 +46,9 @@ class Rollouts:
     values: Tensor | None
     """[N] what the critic expects before each token; None without one"""
     ended: Tensor
-    """[A] by themselves"""
+    """[A] by themselves: neither cut off, nor stopped when they went on with the other side's turn"""
+    kept: Tensor
+    """[A] what is learnt from"""
 
     @property
     def lengths(self) -> Tensor:
@@ -66,16 +70,16 @@ class Rollouts:
         answers = [answer for example in self.examples for answer in example.answers]
         return Look(answers, self.logps.split(lengths), (), ref_logps.split(lengths))
 
-    def learnt(self, mask: bool) -> list[Group]:
-        """What is learnt from: all of it, or the answers that ended by themselves."""
-        if not mask or bool(self.ended.all()):
+    def learnt(self) -> list[Group]:
+        """The groups without answers that are masked."""
+        if bool(self.kept.all()):
             return self.groups
-        ended, kept = iter(self.ended.tolist()), []
+        kept, found = iter(self.kept.tolist()), []
         for group in self.groups:
-            chosen = [j for j, _ in enumerate(group.answers) if next(ended)]
+            chosen = [j for j, _ in enumerate(group.answers) if next(kept)]
             if chosen:
-                kept.append(_only(group, chosen))
-        return kept
+                found.append(_only(group, chosen))
+        return found
 
 
 def _only(group: Group, chosen: Sequence[int]) -> Group:
@@ -87,10 +91,12 @@ def _only(group: Group, chosen: Sequence[int]) -> Group:
     )
 
 
-def draw(policy: LocalEngine, asked: Sequence[Asked], sampling: Sampling) -> Rollouts:
-    """Answers to the prompts, with what the sampler saw."""
+def draw(policy: LocalEngine, asked: Sequence[Asked], sampling: Sampling, mask: bool = False) -> Rollouts:
+    """Answers to the prompts, with what the sampler saw. `mask`: nothing is learnt from those that did not end."""
+    # Where turns are plain text, a stop is the other side's next turn; elsewhere it is one that the recipe asks for.
+    ends = ("end",) if policy.codec.template.stop else ("end", "stop")
     sampling = policy.stopping([one.example.prompt for one in asked], sampling)
-    drawn = policy.draw([one.ids for one in asked], sampling)
+    drawn = _dealt(policy, asked, sampling)
     examples, groups = [], []
     for number, (one, samples) in enumerate(zip(asked, drawn)):
         answers = tuple(policy.answer(one.example.prompt, sample, sampling) for sample in samples)
@@ -98,13 +104,34 @@ def draw(policy: LocalEngine, asked: Sequence[Asked], sampling: Sampling) -> Rol
         ids = [sample.ids for sample in samples]
         groups.append(Group(one.ids, ids, [[True] * len(a) for a in ids], id=one.example.id, source=f"prompt {number}"))
     flat = [sample for samples in drawn for sample in samples]
+    ended = torch.tensor([sample.finish in ends for sample in flat])
+    if mask and not ended.any():
+        raise UserError(
+            f"reward.unended is mask, and none of {len(flat)} answers ended within {sampling.max_tokens} tokens: there "
+            "is nothing to learn from. Raise sampling.max_tokens."
+        )
     return Rollouts(
         as_text(examples, examples),
         groups,
         torch.tensor([logp for sample in flat for logp in sample.logps]),
         torch.tensor([v for s in flat for v in s.values or ()]) if flat[0].values is not None else None,
-        torch.tensor([sample.finish == "end" for sample in flat]),
+        ended,
+        ended if mask else torch.ones_like(ended),
     )
+
+
+def _dealt(policy: LocalEngine, asked: Sequence[Asked], sampling: Sampling) -> list[list[Sampled]]:
+    """A sample is a function of seed, prompt and number: a prompt that comes k times draws k times as many, and each
+    time gets others of them."""
+    prompts = [tuple(one.ids) for one in asked]
+    times = Counter(prompts)
+    dealt: dict[tuple[int, ...], list[list[Sampled]]] = {}
+    for copies in set(times.values()):
+        once = [prompt for prompt, count in times.items() if count == copies]
+        drawn = policy.draw([list(prompt) for prompt in once], replace(sampling, n=sampling.n * copies))
+        for prompt, samples in zip(once, drawn):
+            dealt[prompt] = [samples[at : at + sampling.n] for at in range(0, len(samples), sampling.n)]
+    return [dealt[prompt].pop() for prompt in prompts]
 
 
 def read(engine: LocalEngine, rollouts: Rollouts, name: str, adapter: bool = True, temperature: float = 1.0) -> Tensor:
@@ -117,20 +144,18 @@ def judged(rollouts: Rollouts, rewards: Rewards) -> tuple[Tensor, dict[str, floa
     """[A] the weighted sum of what the judges say, and what each of them says on average."""
     parts = np.concatenate(rewards.of(rollouts.examples))
     total = rewards.total(parts)
-    names = [part.judge.name for part in rewards.parts]
-    means = {f"reward/{name}": float(column.mean()) for name, column in zip(names, parts.T)} if len(names) > 1 else {}
-    low, middle, high = np.quantile(total, (0.05, 0.5, 0.95))
-    spread = {"reward": float(total.mean()), "reward_p5": low, "reward_p50": middle, "reward_p95": high}
-    return torch.from_numpy(total).float(), {**spread, **means}
+    means = {f"reward/{name}": float(column.mean()) for name, column in zip(rewards.labels, parts.T)}
+    spread = {f"reward/p{q}": float(np.quantile(total, q / 100)) for q in (5, 50, 95)}
+    return torch.from_numpy(total).float(), {**(means if len(means) > 1 else {}), **spread}
 
 
-def shaped(scores: Tensor, ended: Tensor, how: Reward, moments: RunningMoments) -> Tensor:
+def shaped(scores: Tensor, rollouts: Rollouts, how: Reward, moments: RunningMoments) -> Tensor:
     """[A] what is learnt from. Moments are of all scores so far, these included."""
     if how.unended == "subtract":
-        scores = torch.where(ended, scores, scores - how.penalty)
+        scores = torch.where(rollouts.ended, scores, scores - how.penalty)
     elif how.unended == "replace":
-        scores = torch.where(ended, scores, torch.full_like(scores, -how.penalty))
-    moments.update(scores)
+        scores = torch.where(rollouts.ended, scores, torch.full_like(scores, -how.penalty))
+    moments.update(scores[rollouts.kept])
     if how.transform == "scale":
         scores = moments.scale(scores)
     elif how.transform == "normalise":
@@ -155,6 +180,7 @@ def advantages(
         compare = leave_one_out if how.advantage == "rloo" else group_normalised
         found = compare(whole, rollouts.group_of)[answer_of]
     if how.update.whiten:
-        found = whiten(found)
+        inside = rollouts.kept.repeat_interleave(lengths)
+        found[inside] = whiten(found[inside])
     bound = how.update.bound
     return found if bound is None else found.clamp(-bound, bound), returns

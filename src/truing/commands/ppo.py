@@ -21,5 +21,5 @@ def ppo(settings: Ppo, examples: Sequence[Example] | None = None) -> Run:
         judges(names, settings.data, settings.machine, examples, squash=False)
         for names in (settings.rewards, settings.test)
     )
-    models = [part.judge.name for part in rewards if isinstance(part.judge, Scorer)]
+    models = [(part.judge.name, part.weight) for part in rewards if isinstance(part.judge, Scorer)]
     return train(settings, rewards, models, tests, examples)

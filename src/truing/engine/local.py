@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from truing.batch import Batch, Group, Metrics, Objective, Signals
 from truing.engine.base import AnswerScore
@@ -37,7 +37,7 @@ class LocalEngine:
         self, model: LanguageModel, codec: Codec, *, name: str, fingerprint: str, layout: str, eoc: int | None = None
     ) -> None:
         self.model, self.codec, self.layout, self.eoc, self.micro_tokens = model, codec, layout, eoc, 16384
-        self.name, self.fingerprint, self.temperature = name, fingerprint, 1.0
+        self.name, self.fingerprint = name, fingerprint
         self.optimiser: Optimiser | None = None
         self._done: list[tuple[Batch, Tensor]] = []
         self.passed = Counter[str]()
@@ -175,10 +175,12 @@ class LocalEngine:
         self.optimiser = Optimiser(self.model, optim, total)
 
     def work(
-        self, groups: Sequence[Group], *objectives: tuple[Objective, float]
+        self, groups: Sequence[Group], *objectives: tuple[Objective, float], temperature: float = 1.0
     ) -> list[tuple[Batch, Objective, float]]:
         """One step's groups under these weighted objectives, cut into forward passes."""
         packed = [batch for _, batch in batches(groups, self.layout, self.micro_tokens)]
+        for batch in packed:
+            batch.temperature = temperature
         return [(batch, objective, weight) for batch in packed for objective, weight in objectives]
 
     def forward_backward(self, work: Work) -> dict[str, Tensor]:
@@ -198,7 +200,7 @@ class LocalEngine:
             batch = entries[0][0].to(self.model.device)
             with self.model.learning():
                 needs = frozenset().union(*(objective.needs for _, objective, _ in entries))
-                signals = self.model(batch, needs, self.temperature)
+                signals = self.model(batch, needs, batch.temperature)
             loss = torch.zeros((), device=self.model.device)
             for _, objective, weight in entries:
                 losses, metrics = objective(signals, batch)
@@ -262,13 +264,21 @@ class LocalEngine:
         if "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"], self.model.device)
 
-    def export(self, folder: Path) -> str | None:
-        """An ordinary model folder that transformers loads, in the precision the weights were trained in."""
-        if self.optimiser is not None:
-            self.optimiser.unfold(self.model)
+    def export(self, folder: Path, bare: bool = False) -> str | None:
+        """An ordinary model folder that transformers loads, in the precision the weights were trained in; training can
+        go on. `bare`: without heads, as the language model that is under them."""
         if self.codec.tokenizer.chat_template is None:  # others shall talk to it as it was trained
             self.codec.tokenizer.chat_template = self.codec.template.source
-        return save_model(self.model, self.codec.tokenizer, folder, self.codec.pad_id)
+        heads, dtypes = self.model.heads, [(p, p.dtype) for p in self.model.parameters()]
+        if self.optimiser is not None:
+            self.optimiser.unfold(self.model)
+        self.model.heads = nn.ModuleDict() if bare else heads
+        try:
+            return save_model(self.model, self.codec.tokenizer, folder, self.codec.pad_id)
+        finally:
+            self.model.heads = heads
+            for parameter, dtype in dtypes:
+                parameter.data = parameter.data.to(dtype)
 
 
 def attach(groups: Sequence[Group], name: str, values: Sequence[Sequence[Tensor]]) -> None:

@@ -12,7 +12,7 @@ from truing.data.preface import Preface, load_preface
 from truing.engine.base import Asking
 from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
-from truing.spec import Adapter, ModelSpec, SystemPrompt
+from truing.spec import Adapter, BestOf, ModelSpec, SystemPrompt
 
 UNBOUNDED = 1 << 30  # tokens, where an architecture has no last position
 
@@ -47,6 +47,8 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
     """Anything that can be asked: a local folder, a hub model, an endpoint, a scripted model. `max_tokens` is for local
     weights, which see what is cut off; endpoints know their own limits."""
     parsed = ModelSpec.parse(spec)
+    if any(isinstance(m, BestOf) for m in parsed.modifiers):
+        return _open_best(parsed, machine, max_tokens)
     bare, preface = without_preface(parsed)
     if preface:
         from truing.engine.prefaced import Prefaced
@@ -63,6 +65,20 @@ def open_engine(spec: str, machine: Machine | None = None, *, max_tokens: int | 
     from truing.engine.scripted import scripted
 
     return scripted(parsed.name)
+
+
+def _open_best(spec: ModelSpec, machine: Machine | None, max_tokens: int | None) -> Asking:
+    from truing.engine.best import Best
+
+    *under, best = spec.modifiers
+    if not isinstance(best, BestOf) or any(isinstance(m, BestOf) for m in under):
+        raise UserError(
+            rf"model '{spec}': +best: must be the last modifier; what belongs to the policy stands before it, what "
+            r"belongs to the preference model behind it with a backslash: \+lora:DIR."
+        )
+    policy = ModelSpec(spec.kind, spec.name, spec.revision, tuple(under))
+    judge = open_engine(str(best.judge), machine)
+    return Best(open_engine(str(policy), machine, max_tokens=max_tokens), judge, best.n, str(spec))
 
 
 def without_preface(spec: ModelSpec) -> tuple[ModelSpec, Preface | None]:
@@ -165,14 +181,14 @@ def codec_for(
             f"{name}: its scores are read at the token {EOC}, which its tokenizer does not have: put the tokenizer "
             "that the model was trained with back beside it."
         )
-    positions = _positions(config.get_text_config())
+    longest = min(max_tokens or UNBOUNDED, positions(config.get_text_config()))
     try:
-        return Codec(tokenizer, max_tokens=min(max_tokens or UNBOUNDED, positions) - (eoc_id is not None)), eoc_id
+        return Codec(tokenizer, max_tokens=longest - (eoc_id is not None)), eoc_id
     except UserError as problem:
         raise UserError(f"{name}: {problem}") from None
 
 
-def _positions(config: Any) -> int:
+def positions(config: Any) -> int:
     """The longest sequence. One beyond its original length makes longrope turn every token of the batch differently:
     the numbers of an answer would depend on its neighbours."""
     rope = getattr(config, "rope_parameters", None) or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,12 @@ class Optimiser:
         self.steps += 1
         return {"lr": lr}
 
-    def refresh(self) -> None:
-        """The model's weights were changed from outside: the masters follow."""
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                if self.masters[name] is not weight:
-                    self.masters[name].copy_(weight)
+    @torch.no_grad()
+    def assign(self, values: Mapping[str, Tensor]) -> None:
+        """Weights that somebody else has computed, in full precision."""
+        for name, value in values.items():
+            self.masters[name].copy_(value)
+            self.weights[name].copy_(self.masters[name])
 
     def unfold(self, model: nn.Module) -> None:
         """Training is over: the model itself takes the fp32 weights."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from truing.batch import Batch, Metrics, Objective, Signals, tally
 
+FARTHEST = 20.0  # nats between two policies of one token: beyond that a ratio is no number to compute with
 Estimator = Literal["k1", "k2", "k3"]
 
 
@@ -37,7 +38,7 @@ def clipped_policy(eps: float | None = 0.2, dual: float | None = None) -> Object
 
     def function(signals: Signals, batch: Batch) -> tuple[Tensor, Metrics]:
         logps, old, advantage = signals["logps"], batch.per_token["old_logps"], batch.per_token["advantage"]
-        ratio = (logps - old).exp()
+        ratio = (logps - old).clamp(-FARTHEST, FARTHEST).exp()
         free = -advantage * ratio
         clipped = free if eps is None else -advantage * ratio.clamp(1 - eps, 1 + eps)
         losses = torch.maximum(free, clipped)

@@ -12,14 +12,15 @@ repetition      share of an answer's word pairs that it has already said
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from truing.records import Answer
+from truing.records import Answer, UserError
 from truing.stats.text import distinct, repeated, unique_rate
 
 
@@ -71,6 +72,15 @@ def repetition(look: Look) -> dict[str, float]:
 def diversity(look: Look) -> dict[str, float]:
     texts = [answer.text for answer in look.answers]
     return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)} | {"unique": unique_rate(texts)}
+
+
+def check_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Also where nothing is looked at: a name that means nothing is a mistake."""
+    if name not in known:
+        near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, known, 1))
+        raise UserError(
+            f"watch.{kind}: there is no {kind.removesuffix('s')} '{name}'{near} (there are {', '.join(known)})"
+        )
 
 
 PROBES: dict[str, Callable[[Look], dict[str, float]]] = {

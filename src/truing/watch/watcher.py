@@ -5,25 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from random import Random
 
 from truing.data import read
 from truing.engine.local import LocalEngine
-from truing.records import Example, Prompt, Sampling, UserError
+from truing.records import Example, Prompt, Sampling
 from truing.run import Run
 from truing.settings import Watch
-from truing.watch.probes import PROBES, Look
+from truing.watch.alarms import NAMES
+from truing.watch.probes import PROBES, Look, check_known
 
 Rate = Callable[[Sequence[Example]], Mapping[str, float]]
 
 
-def check_probes(settings: Watch) -> None:
-    """Also where nothing is looked at: a name that means nothing is a mistake."""
-    for name in settings.probes:
-        if name not in PROBES:
-            near = "".join(f"; did you mean {n}?" for n in get_close_matches(name, PROBES, 1))
-            raise UserError(f"watch.probes: there is no probe '{name}'{near} (there are {', '.join(PROBES)})")
+def check_names(settings: Watch) -> None:
+    for kind, names, known in (("probes", settings.probes, PROBES), ("alarms", settings.alarms, NAMES)):
+        for name in names:
+            check_known(kind, name, known)
 
 
 class Watcher:
