@@ -423,3 +423,21 @@ def test_texts_that_are_mixed_in_are_remembered(qwen, vowels, tmp_path):
         engine = truing.load(str(done.folder / "model"))
         losses[weight] = -engine.score(list(truing.read(str(texts))))[0][0].logp
     assert losses[1.0] < losses[0.0] - 1
+
+
+@pytest.mark.parametrize("on_alarm", ["warn", "stop", "rollback"])
+def test_an_alarm_warns_or_stops_or_leaves_the_last_healthy_policy(on_alarm, qwen, vowels, tmp_path):
+    keys = {"iterations": 12, "rollouts": 16, "optim": {"batch": 16, "lr": 0.0}, "critic": {"lr": 0.0}}
+    calm = run(qwen, vowels, tmp_path, name="calm", **keys)
+    watch = {"alarms": ("divergence",), "healthy": (str(calm.folder),), "on_alarm": on_alarm}
+    keys["optim"] = {"batch": 16, "lr": 3e-3, "warmup": 9}
+    done = run(qwen, vowels, tmp_path, name=on_alarm, watch=watch, **keys)
+    (alarm,) = [e for e in done.view().events if e["event"] == "alarm"]
+    assert done.step == (12 if on_alarm == "warn" else alarm["step"]) and 5 <= alarm["step"] < 12
+    saved = [e["step"] for e in done.view().events if e["event"] == "healthy saved"]
+    if on_alarm == "rollback":
+        assert saved[-1] == alarm["step"] - 1
+        left, healthy = (load_file(done.folder / name / "model.safetensors") for name in ("model", "healthy"))
+        assert all(torch.equal(left[name], healthy[name]) for name in left)
+    else:
+        assert not saved

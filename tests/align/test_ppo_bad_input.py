@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from tiny import tiny, tiny_tokenizer
 
 from truing.align.ingredients import Ppo
-from truing.align.presets import INGREDIENTS, NAMES, described, preset
+from truing.align.presets import INGREDIENTS, NAMES, described, preset, shown
 from truing.cli import main
 from truing.config import dump, load
 from truing.schema import plain
@@ -149,3 +150,11 @@ def test_a_preset_is_what_a_recipe_stands_on():
     changed = [said for _, said, _ in described("nplus", plain(how)) if "recipe" in said]
     assert changed == ["kl.coefficient 0.7 (recipe; nplus: 0.05), kl.estimator k1, kl.place reward"]
     assert preset("max")["kl"] == {"coefficient": 0.05, "estimator": "k1", "place": "reward"}
+
+
+def test_the_page_shows_the_presets_as_they_are():
+    page = (Path(__file__).parents[2] / "docs" / "ppo.md").read_text("utf-8")
+    for row in INGREDIENTS:
+        for place, key in enumerate(row.keys):
+            values = " | ".join(shown(row.choices[name][place]) for name in NAMES)
+            assert f"| `{key}` | {values} |" in page

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 
 from truing.align.estimate import cost
+from truing.align.guard import Guard
 from truing.align.job import Job
 from truing.batch import Group, Objective
 from truing.data import Cache
@@ -67,14 +68,14 @@ def distill(settings: Distill, examples: Sequence[Example] | None = None) -> Run
         engine = job.engine()
         teacher = Teacher(job, settings, engine.codec)
         pools, held = teacher.texts(engine.codec)
-        watch, every = job.watcher(engine), max(1, job.total(pools) // LOOKS)
+        watch, every = Guard(job, engine), max(1, job.total(pools) // LOOKS)
         for step, batch in job.steps(engine, pools):
             before = engine.measure(teacher.told(held), objective) if held and (step - 1) % every == 0 else {}
             metrics = engine.forward_backward(engine.work(teacher.told(batch), (objective, 1.0)))
-            run.log(step, metrics, _held_out(before), engine.step(), watch(step, run), {"rows": len(batch)})
+            run.log(step, metrics, _held_out(before), engine.step(), watch(step), {"rows": len(batch)})
         if held:
             run.event("held out", **{k: float(v) for k, v in engine.measure(teacher.told(held), objective).items()})
-        job.export(engine)
+        watch.leave()
     return run
 
 

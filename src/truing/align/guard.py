@@ -1,5 +1,8 @@
-"""What alarms do to a run, and which policies of it are kept: the best by a judge that nothing is learnt from, and the
-last one before an alarm. Never the one with the highest reward: that is what a policy that cheats has."""
+"""A run is looked at, listened to, and left: what alarms do to it, and which policies of it are kept.
+
+The best is that of a judge from which nothing is learnt, and the healthy one the last before an alarm; never the one
+with the highest reward, because that is what a policy that cheats has.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,26 @@ from typing import Any
 
 from truing.align.job import Job
 from truing.engine.local import LocalEngine
+from truing.watch import Rate
 from truing.watch.alarms import Alarms
 
 BEST, HEALTHY = "best", "healthy"
 
 
 class Guard:
-    """Called after every step with all that is known of it."""
+    """Called after every step with what is known of it; gives back what a look has added to that."""
 
-    def __init__(self, job: Job, policy: LocalEngine) -> None:
+    def __init__(self, job: Job, policy: LocalEngine, rate: Rate | None = None) -> None:
         self.job, self.policy, watch = job, policy, job.settings.watch
+        self.watcher = job.watcher(policy, rate)
         self.how = watch.on_alarm
         self.alarms = job.run.keep("alarms", Alarms(watch.alarms, watch.healthy))
         self.top: float | None = None
         job.run.keep("guard", self)
 
-    def __call__(self, step: int, *rows: Mapping[str, Any]) -> None:
-        run, metrics = self.job.run, {key: value for row in rows for key, value in row.items()}
+    def __call__(self, step: int, told: Mapping[str, Any] | None = None) -> dict[str, float]:
+        run, seen = self.job.run, self.watcher(step, self.job.run)
+        metrics = {**(told or {}), **seen}
         for alarm in self.alarms(metrics):
             run.event("alarm", name=alarm.name, message=f"alarm, {alarm.name}: {alarm.message}")
             if self.how != "warn":
@@ -36,6 +42,7 @@ class Guard:
             self.job.export(self.policy, name=BEST, bare=True)
         if self.how == "rollback" and not self.alarms.sounding and step % (run.save_every or 1) == 0:
             self.job.export(self.policy, name=HEALTHY, bare=True)
+        return seen
 
     def leave(self) -> None:
         """The policy as it is, or the last healthy one."""

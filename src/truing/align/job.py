@@ -6,7 +6,7 @@ with job.run as run:                          # finished already: nothing below 
     pools = job.encode(engine, demonstrations)
     for step, batch in job.steps(engine, pools):
         run.log(step, engine.forward_backward(engine.work(batch, (NLL, 1.0))), engine.step())
-    job.export(engine)
+    job.export(engine)                    # or a Guard's `leave`, where the run is watched
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import torch
 
 from truing.align.credit import Credit, Credited, drawn, left_over, write_advantages
 from truing.align.estimate import cost
+from truing.align.guard import Guard
 from truing.align.job import Job
 from truing.align.ledger import Ledger
 from truing.align.methods import METHODS, Method, Offline, as_published, unused, view_of
@@ -57,10 +58,10 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
             if "ref_logps" in objective.reads:
                 cache_reference(engine, groups, cache)
             mismatch = Mismatch(engine, groups, cache) if "reference_point" in objective.reads else None
-        watch = job.watcher(engine, credit.rewards.means if credit.rewards else None)
+        watch = Guard(job, engine, credit.rewards.means if credit.rewards else None)
         if how.watch.every and not run.step:  # what all methods have in common: where they begin
             with ledger.phase("watching"):
-                run.log(0, watch(0, run))
+                run.log(0, watch(0))
         for step, batch in job.steps(engine, credited.pools, order):
             with ledger.phase("training"):
                 if mismatch:
@@ -75,10 +76,10 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
             with ledger.phase("training"):
                 taken = engine.step()
             with ledger.phase("watching"):
-                seen = watch(step, run)
+                seen = watch(step)
             run.log(step, metrics, taken, seen, {"rows": len(batch)})
         ledger.close(run)
-        job.export(engine)
+        watch.leave()
     return run
 
 

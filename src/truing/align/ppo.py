@@ -67,7 +67,6 @@ def ppo(
         asked = prompted(job, policy, how.sampling.max_tokens, judges)
         mixed.encode(job, policy)
         rewards, tested = Rewards(judges), Rewards(tests)
-        watch = job.watcher(policy, (lambda drawn: tested.means(drawn, "test")) if tests else None)
         prepare(players, how)
         ledger = run.keep("ledger", Ledger(*players.engines))
         moments = run.keep("moments", RunningMoments())
@@ -75,7 +74,7 @@ def ppo(
         order = run.keep("order", Order([len(pool) for pool in asked], how.data.weights, how.run.seed))
         for name, engine in players.learners.items():
             run.attach(name, engine)
-        guard = Guard(job, policy)
+        watch = Guard(job, policy, (lambda drawn: tested.means(drawn, "test")) if tests else None)
         for step in run.steps(how.iterations):
             with ledger.phase("sampling"):
                 prompts = [asked[pool][row] for pool, row in order.next(how.rollouts)]
@@ -103,14 +102,13 @@ def ppo(
                 told["kl_coefficient"] = kl.coefficient
                 kl.update(told["kl"], len(rollouts.lengths))
             with ledger.phase("watching"):
-                watched = watch(step, run)
-                guard(step, told, watched)
+                watched = watch(step, told)
             run.log(step, told, metrics, learnt, watched)
             run.samples(step, _samples(rollouts, step, how))
         ledger.close(run)
         if critic and not players.shared:
             job.export(critic, name="critic")
-        guard.leave()
+        watch.leave()
     return run
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from truing.align.estimate import cost
+from truing.align.guard import Guard
 from truing.align.job import Job
 from truing.data import demonstrations
 from truing.objectives import NLL
@@ -36,11 +37,11 @@ def sft(settings: Sft, examples: Sequence[Example] | None = None) -> Run:
             return run
         engine = job.engine()
         pools = job.encode(engine, demonstrations, allow_empty=False)
-        watch = job.watcher(engine)
+        watch = Guard(job, engine)
         for step, batch in job.steps(engine, pools):
             metrics = engine.forward_backward(engine.work(batch, (NLL, 1.0)))
-            run.log(step, metrics, engine.step(), watch(step, run), {"rows": len(batch)})
-        job.export(engine)
+            run.log(step, metrics, engine.step(), watch(step), {"rows": len(batch)})
+        watch.leave()
     return run
 
 

@@ -1,6 +1,7 @@
 """Lines with whiskers over a size, a count or a layer.
 
-A picture is {title, x, y, curves}, a curve {label, points}, a point (x, mean, low, high).
+A picture is {title, x, y, curves}, a curve {label, points} and perhaps {only: line or dots}, a point (x, mean, low,
+high).
 """
 
 from __future__ import annotations
@@ -80,13 +81,16 @@ def picture(picture: Mapping[str, Any]) -> str:
 
 def _curve(look: int, curve: Mapping[str, Any], x: Axis, y: Axis) -> str:
     css, path = f"c{look % COLOURS}", " ".join(f"{x(p[0]):.1f},{y(p[1]):.1f}" for p in curve["points"])
+    line = f'<polyline class="line {look_of(look)}" points="{path}"/>'
+    if curve.get("only") == "line":
+        return line
     whiskers = "".join(
         f'<line class="{css}" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
         f'<circle class="dot {css}" cx="{x(at):.1f}" cy="{y(mean):.1f}" r="3.5"/>'
         for at, mean, low, high in curve["points"]
         if abs(low) < 1e300
     )
-    return f'<polyline class="line {look_of(look)}" points="{path}"/>{whiskers}'
+    return whiskers if curve.get("only") == "dots" else line + whiskers
 
 
 def _number(look: int, point: Sequence[float], x: Axis, y: Axis) -> str:

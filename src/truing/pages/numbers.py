@@ -12,6 +12,7 @@ from truing.run import RunView
 NOT_CURVES = ("step", "seconds", "rows", "tokens")
 LOWER = ("loss", "nll", "perplexity", "ppl", "error", "ece")
 HIGHER = ("acc", "accuracy", "reward", "score", "margin", "win")
+ROLLED = ("reward", "watch/test", "kl", "length")
 MOST_TILES = 4
 
 
@@ -49,16 +50,24 @@ def settled(series: Sequence[tuple[int, float]]) -> float:
 
 
 def tiles(run: RunView) -> str:
-    """The metrics that can be good or bad, in large."""
+    """The metrics that can be good or bad, in large. Of learning from own answers the reward says little: those beside
+    it say at what price it came."""
+    rolled = bool(run.series("policy/ratio"))
     cells = []
-    for name in metric_names([run]):
+    for name in ROLLED if rolled else metric_names([run]):
         series, better = run.series(name), best(name)
-        if better and len(series) > 1:
-            value, step = better((value, step) for step, value in series)
+        if (better or rolled) and len(series) > 1:
             mean = f", mean of the last {len(series) // 10}" if len(series) >= 30 else ""
-            more = f"<small>from {number(series[0][1])}, best {number(value)} at step {step}</small>"
+            more = f"<small>from {number(series[0][1])}{_best(series, better)}</small>"
             cells.append(f'<div class="tile"><dt>{esc(name)}{mean}</dt><dd>{number(settled(series))}{more}</dd></div>')
     return f'<dl class="tiles">{"".join(cells[:MOST_TILES])}</dl>' if cells else ""
+
+
+def _best(series: Sequence[tuple[int, float]], better: Callable[[Iterable[Any]], Any] | None) -> str:
+    if not better:
+        return ""
+    value, step = better((value, step) for step, value in series)
+    return f", best {number(value)} at step {step}"
 
 
 def numbers_section(runs: Sequence[RunView], names: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from truing.pages.escape import esc
 from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
 from truing.pages.page import whole_page
 from truing.pages.preference import preference_section
+from truing.pages.rollouts import rollouts_section
 from truing.pages.samples import samples_section
 from truing.run import RunView, differing_keys, duration, flatten
 
@@ -35,6 +36,7 @@ def render(runs: Sequence[RunView]) -> str:
         tiles(runs[0]) if len(runs) == 1 else _overview(runs, names),
         preference_section(runs[0]) if len(runs) == 1 else "",
         advantages_section(runs[0]) if len(runs) == 1 else "",
+        rollouts_section(runs[0]) if len(runs) == 1 else "",
         curves(runs, names),
         _differences(runs, names),
         numbers_section(runs, names),
