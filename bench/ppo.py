@@ -48,7 +48,7 @@ SIDES["all three"] = {
 
 @dataclass(frozen=True)
 class Options:
-    iterations: int = 12
+    iterations: int = 5
     """timed ones; one more comes first"""
     threads: int = os.cpu_count() or 1
     rounds: int = 2

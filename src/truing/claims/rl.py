@@ -41,7 +41,8 @@ PAIRS, ASKED, HELD = 4000, 1500, 300
 RATE, CRITIC_RATE, WARMUP = 1e-4, 3e-4, 10  # of models this small; Zheng et al. give those of 7 B
 CURVES = (
     *("reward", "reward/world:gold.overall", "kl", "kl_per_token", "length", "unfinished", "ref_perplexity"),
-    *("perplexity", "composite", "repetition", "unique", "advantage_size", "policy/total", "critic/total"),
+    *("perplexity", "composite", "repetition", "unique", "reward/p5", "reward/p50", "reward/p95"),
+    *("advantage", "advantage_size", "policy/total", "critic/total"),
 )
 Made = Mapping[str, Any]
 
@@ -71,9 +72,10 @@ def _differ(pair: Example) -> bool:
 
 
 def rolled(
-    folder: Path, *, preset: str, seed: int, size: str = "small", crowd: Name = "wordy", **settings: Any
+    folder: Path, *, arm: str, preset: str, seed: int, size: str = "small", crowd: Name = "wordy", **settings: Any
 ) -> dict[str, Any]:
-    """`settings`: keys of the recipe with their values, "kl.coefficient" and so on, on top of the preset."""
+    """`settings`: keys of the recipe with their values, "kl.coefficient" and so on, on top of the preset; `arm` is
+    what they are called."""
     model = taught(folder, size, crowd, seed)
     asked = prompts(TOWN, ASKED, seed)
     with TemporaryDirectory(dir=folder, prefix=".rolled-") as scratch:

@@ -57,12 +57,6 @@ def distinct(texts: Sequence[Text], n: int, per: Literal["ngram", "word"] = "ngr
     return len(set(found)) / total if total else float("nan")
 
 
-def repeated(text: Text, n: int = 2) -> float:
-    """The share of a text's n-grams that it has already said."""
-    found = list(ngrams(text, n))
-    return 1 - len(set(found)) / len(found) if found else 0.0
-
-
 def unique_rate(texts: Sequence[Text]) -> float:
     """Share of texts that differ from all earlier ones: 1 = no text twice."""
     return len({tuple(tokens(text)) for text in texts}) / len(texts) if texts else float("nan")

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from statistics import fmean
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from truing.records import Answer, UserError
-from truing.stats.text import distinct, repeated, unique_rate
+from truing.stats import text
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,14 @@ def composite(look: Look) -> dict[str, float]:
 
 
 def repetition(look: Look) -> dict[str, float]:
-    return {"repetition": fmean(repeated(answer.text) for answer in look.answers)}
+    """An answer of one word has no pairs, and repeats nothing."""
+    shares = text.repetition([answer.text for answer in look.answers], 2)
+    return {"repetition": float(np.nan_to_num(shares).mean())}
 
 
 def diversity(look: Look) -> dict[str, float]:
     texts = [answer.text for answer in look.answers]
-    return {f"distinct_{n}": distinct(texts, n) for n in (1, 2)} | {"unique": unique_rate(texts)}
+    return {f"distinct_{n}": text.distinct(texts, n) for n in (1, 2)} | {"unique": text.unique_rate(texts)}
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:

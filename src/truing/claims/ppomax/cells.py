@@ -1,0 +1,124 @@
+"""The arms that claims about PPO share: vanilla with one ingredient at a time, PPO-max without one, two crowds.
+
+Rates, sizes, crowds and the number of iterations were chosen with seed 99, which no claim uses, and before the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from truing.claims.base import Cell, Curve, Found, Picture, grid
+from truing.claims.judging import SEEDS, Value, curve, difference, mean, per_seed
+from truing.claims.rl import rolled, started
+from truing.stats.intervals import Interval, mean_t
+from truing.stats.laws import fall, smoothed
+
+SIZE, ITERATIONS, SMOOTH = "small", 100, 5
+CROWDS = ("noisy", "wordy")
+Arm = tuple[str, Mapping[str, Any]]
+VANILLA: dict[str, Arm] = {  # PPO with nothing, and with one ingredient of PPO-max or another setting
+    "vanilla": ("vanilla", {}),
+    "kl 0.05": ("vanilla", {"kl.coefficient": 0.05}),
+    "kl 0.02": ("vanilla", {"kl.coefficient": 0.02}),
+    "kl 0.1": ("vanilla", {"kl.coefficient": 0.1}),
+    "kl 0.2": ("vanilla", {"kl.coefficient": 0.2}),
+    "scaled": ("vanilla", {"reward.transform": "scale"}),
+    "clipped 0.8": ("vanilla", {"reward.transform": "normalise", "reward.clip": 0.8}),
+    "clipped 0.3": ("vanilla", {"reward.transform": "normalise", "reward.clip": 0.3}),
+    "advantages clipped": ("vanilla", {"update.whiten": True, "update.bound": 0.12}),
+    "values clipped": ("vanilla", {"critic.clip": 0.2}),
+    "ratios free": ("vanilla", {"update.clip": None}),
+    "gradients clipped": ("vanilla", {"optim.clip": 0.5}),
+    "lambda 0": ("vanilla", {"gae.lam": 0.0}),
+    "lambda 1": ("vanilla", {"gae.lam": 1.0}),
+    "critic from policy": ("vanilla", {"critic.start": "policy"}),
+    "critic first": ("vanilla", {"critic.pretrain": 10}),
+    "fixed ratio": ("vanilla", {"update.ratio": "reference"}),
+    "fixed ratio, kl 0.05": ("vanilla", {"update.ratio": "reference", "kl.coefficient": 0.05}),
+    "both clipped": ("vanilla", {"update.whiten": True, "update.bound": 0.12, "critic.clip": 0.2}),
+    **{f"entropy {c:g}": ("vanilla", {"update.entropy": c}) for c in (0.003, 0.01, 0.03, 0.1)},
+}
+MAX: dict[str, Arm] = {  # PPO-max, and without one ingredient
+    "max": ("max", {}),
+    "max − kl": ("max", {"kl.coefficient": 0.0}),
+    "max − transform": ("max", {"reward.transform": "raw", "reward.clip": None}),
+    "max − value clip": ("max", {"critic.clip": None}),
+    "max − pretraining": ("max", {"critic.pretrain": 0}),
+    "max − ratio clip": ("max", {"update.clip": None}),
+    "max − gradient clip": ("max", {"optim.clip": 0.0}),
+}
+ARMS = VANILLA | MAX
+BOTH = ("vanilla", "kl 0.05", "max", "scaled", "clipped 0.3", "advantages clipped")  # arms that both crowds have
+TRUTH = "curve/reward/world:gold.overall"
+
+
+def arm(name: str, crowds: Sequence[str] = CROWDS) -> list[Cell]:
+    preset, settings = ARMS[name]
+    fixed = {key: (value,) for key, value in settings.items()}
+    axes: dict[str, Sequence[Any]] = {"crowd": crowds, "seed": SEEDS, "size": (SIZE,), "iterations": (ITERATIONS,)}
+    return grid(rolled, _quick(name), arm=(name,), preset=(preset,), **fixed, **axes)
+
+
+def _quick(name: str) -> Any:
+    return lambda p: p["seed"] == 0 and p["crowd"] == "wordy" and name in ("vanilla", "kl 0.05", "max")
+
+
+def arms(*names: str) -> list[Cell]:
+    """Cells of these arms: under both crowds where both have them, else under the wordy one, where collapses show."""
+    return [cell for name in names for cell in arm(name, CROWDS if name in BOTH else ("wordy",))]
+
+
+STARTS = grid(started, lambda p: p["seed"] == 0 and p["crowd"] == "wordy", crowd=CROWDS, seed=SEEDS, size=(SIZE,))
+
+
+def final(found: Mapping[str, Any]) -> float:
+    """Gold of the last tenth of the iterations."""
+    values = found[TRUTH]
+    return sum(values[-10:]) / len(values[-10:])
+
+
+def begun(found: Mapping[str, Any]) -> float:
+    """Gold of the answers before the first step."""
+    return float(found[TRUTH][0])
+
+
+def peak(found: Mapping[str, Any]) -> float:
+    return float(smoothed(found[TRUTH], SMOOTH).max())
+
+
+def fell(found: Mapping[str, Any]) -> float | None:
+    """The iteration at which a quarter of what gold had gained is lost; where it gained nothing, at which it is below
+    its start by a quarter of the way to nothing. None where it held."""
+    values, start = found[TRUTH], begun(found)
+    at = fall(values, start, SMOOTH)
+    if at is not None:
+        return at
+    low = [n for n, value in enumerate(smoothed(values, SMOOTH)) if value < 0.75 * start]
+    return low[0] + SMOOTH - 1 if low and peak(found) <= start else None
+
+
+def last(name: str) -> Value:
+    """The mean of a curve's last tenth."""
+    return lambda found: sum(found[f"curve/{name}"][-10:]) / len(found[f"curve/{name}"][-10:])
+
+
+def apart(found: Found, a: str, b: str, value: Value, crowd: str) -> Interval | None:
+    return difference(found.where(crowd=crowd), value, {"arm": a}, {"arm": b})
+
+
+def of_arm(found: Found, name: str, value: Value, crowd: str) -> dict[Any, float]:
+    return per_seed(found, value, arm=name, crowd=crowd)
+
+
+def drawn(found: Found, names: Sequence[str], crowd: str, what: str, y: str) -> Picture:
+    """A curve over iterations for each arm: means over seeds, every fifth iteration."""
+    shown: list[Curve] = []
+    for name in names:
+        runs = [f[f"curve/{what}"] for _, f in found.where(arm=name, crowd=crowd).rows]
+        steps = range(0, min(map(len, runs), default=0), 5)
+        shown.append(curve(name, [(step + 1, mean_t([run[step] for run in runs])) for step in steps]))
+    return Picture(f"{y}, {crowd} crowd", "updates", y, shown)
+
+
+GOLD = mean("gold")
