@@ -32,6 +32,8 @@ bench: $(VENV)/ready  ## speed and memory beside TRL and transformers, in an env
 	.venv-bench/bin/python bench/run.py $(if $(FULL),--full)
 	.venv-bench/bin/python bench/scoring.py
 	.venv-bench/bin/python bench/offline.py
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-bench/trl-ppo trl==1.12.0
+	.venv-bench/bin/python bench/ppo.py
 
 docs: $(VENV)/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"

@@ -60,7 +60,7 @@ def test_every_method_trains_and_moves_the_policy(method, pairs, tmp_path):
     if method in ("r_lol", "a_lol", "a_lol_seq"):
         for name in ("importance/mean", "importance/effective"):
             assert run.view().series(name)[0][1] == pytest.approx(1.0, abs=1e-5)
-        assert 0 < run.view().series("importance/effective")[-1][1] <= 1
+        assert 0 < run.view().series("importance/effective")[-1][1] <= 1 + 1e-6  # rounding
 
 
 def test_runs_share_what_is_constant(pairs, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from transformers import (
 
 from truing.batch import Batch, Group, Signals
 from truing.model import attention, layout
-from truing.model.attention import NAME, visible
+from truing.model.attention import NAME, Tree, visible
 from truing.model.layout import layout_for
 from truing.model.lm import LanguageModel, new_head
 from truing.model.logps import Head
@@ -353,3 +353,18 @@ def test_window_counts_positions() -> None:
     for first in (20, 23):
         assert allowed[first].nonzero().flatten().tolist() == [*range(5, 20), first]
     assert allowed[27].nonzero().flatten().tolist() == [*range(9, 20), *range(23, 28)]
+
+
+@pytest.mark.parametrize("lengths", [[40] * 6, [40, 39, 31, 30, 29, 8, 7], [300, 290, 20], [5]])
+def test_short_groups_go_together_and_every_token_has_one_place(lengths: list[int]) -> None:
+    spans, at = [], 0
+    for length in lengths:
+        spans.append((at, at + length // 2, at + length))
+        at += length
+    tree = Tree(spans, torch.cat([torch.arange(n) for n in lengths]))
+    assert torch.equal(tree.padded[tree.place], torch.arange(at))
+    sizes = [[p.span[-1] - p.span[0] for p in call.pieces] for call in tree.calls]
+    assert sorted(n for call in sizes for n in call) == sorted(lengths)
+    assert all(min(call) >= 0.75 * max(call) for call in sizes)
+    assert all(len(call) == 1 for call in sizes if max(call) > 256)
+    assert tree.ordered == (len(set(lengths)) == 1)
