@@ -367,4 +367,4 @@ def test_short_groups_go_together_and_every_token_has_one_place(lengths: list[in
     assert sorted(n for call in sizes for n in call) == sorted(lengths)
     assert all(min(call) >= 0.75 * max(call) for call in sizes)
     assert all(len(call) == 1 for call in sizes if max(call) > 256)
-    assert tree.ordered == (len(set(lengths)) == 1)
+    assert tree.ordered or len(set(lengths)) > 1, "nothing is moved where all are of one length"
