@@ -8,6 +8,7 @@ import pytest
 from judged import MACHINE, policy_and_judge, wide
 
 from truing.cli import main
+from truing.data import read
 from truing.data.preface import Preface, write_preface
 from truing.engine import AnswerScore, open_engine, open_local, require
 from truing.engine.best import Best
@@ -182,3 +183,11 @@ def test_it_has_no_weights_to_train(models, tmp_path, monkeypatch, capsys, verb)
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "what is needed here is a local folder or a hub model, with +lora: at most" in said
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_model_without_tokens_can_be_sampled_behind_a_preface(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "asked.jsonl").write_text('{"prompt": [{"role": "user", "content": "hi"}]}\n')
+    words = "sample --model scripted:echo+prompt:hhh --data.path asked.jsonl --out said.jsonl"
+    assert main(words.split()) == 0
+    assert read("said.jsonl")[0].answers[0].text == "hi"

@@ -80,7 +80,8 @@ def sample(settings: Sample) -> list[Example]:
         more = {"on_progress": lambda done: bar.advance(task, done)} if hasattr(engine, "model") else {}
         drawn = engine.sample(prompts, settings.sampling, **more)  # type: ignore[call-arg]
     write(Path(settings.out), drawn, "truing")
-    if shortened := engine.codec.notes["prompt_truncated"] if hasattr(engine, "codec") else 0:
+    codec = getattr(engine, "codec", None)  # of local weights alone
+    if shortened := codec.notes["prompt_truncated"] if codec else 0:
         say(f"{shortened} prompts were shortened to leave room for {settings.sampling.max_tokens} tokens of answer")
     if settings.reject:
         say(f"{getattr(engine, 'rejected', 0)} of {len(prompts)} prompts were rejected by {settings.reject}")
