@@ -15,9 +15,10 @@ STEADY = {"ref_perplexity": 1.5, "length": 20.0, "repetition": 0.02, "kl_per_tok
 WIDE = {name: Bounds(-0.2, 0.2) for name in STEADY}
 
 
-@pytest.fixture(autouse=True)
-def _bounds(monkeypatch):
-    monkeypatch.setattr(alarms, "built_in", lambda: WIDE)
+@pytest.fixture
+def wide(monkeypatch):
+    monkeypatch.setattr(alarms, "bounds_of", lambda folders: WIDE)
+    return ["healthy"]
 
 
 def heard(follow, rows):
@@ -25,24 +26,24 @@ def heard(follow, rows):
     return [(number, alarm.name) for number, row in enumerate(rows) for alarm in follow(row)]
 
 
-def test_a_steady_run_is_quiet_and_one_that_lengthens_is_heard_once():
-    assert heard(Alarms(["collapse"]), [STEADY] * 30) == []
+def test_a_steady_run_is_quiet_and_one_that_lengthens_is_heard_once(wide):
+    assert heard(Alarms(["collapse"], wide), [STEADY] * 30) == []
     rows = [STEADY | {"length": 20.0 * 1.05**n} for n in range(30)]
-    assert [name for _, name in heard(Alarms(["collapse"]), rows)] == ["length"]
-    ((first, _),) = heard(Alarms(["length"]), rows)
+    assert [name for _, name in heard(Alarms(["collapse"], wide), rows)] == ["length"]
+    ((first, _),) = heard(Alarms(["length"], wide), rows)
     moved = [sum(math.log(r["length"]) for r in rows[n - 4 : n + 1]) / 5 for n in range(4, 30)]
     assert first == 4 + next(n for n, value in enumerate(moved) if value - moved[0] > 0.2)
 
 
-def test_what_falls_back_may_sound_again():
+def test_what_falls_back_may_sound_again(wide):
     there = [STEADY] * 5 + [STEADY | {"repetition": 0.9}] * 10
-    follow = Alarms(["repetition"])
+    follow = Alarms(["repetition"], wide)
     assert [name for _, name in heard(follow, there + [STEADY] * 10 + there)] == ["repetition"] * 2
 
 
-def test_a_resumed_run_hears_what_one_that_was_not_killed_hears():
+def test_a_resumed_run_hears_what_one_that_was_not_killed_hears(wide):
     rows = [STEADY | {"ref_perplexity": 1.5 + 0.03 * n} for n in range(30)]
-    whole, first, second = (Alarms(["collapse"]) for _ in range(3))
+    whole, first, second = (Alarms(["collapse"], wide) for _ in range(3))
     before = heard(first, rows[:9])
     second.load_state(json.loads(json.dumps(first.state())))
     after = [(number + 9, name) for number, name in heard(second, rows[9:])]
@@ -77,3 +78,9 @@ def test_bounds_come_from_the_folders_of_healthy_runs(tmp_path):
             run.log(step, STEADY)
     with pytest.raises(UserError, match="has no 5 values"):
         bounds_of([str(tmp_path / "short")])
+
+
+def test_without_healthy_runs_there_is_nothing_to_compare_with():
+    with pytest.raises(UserError, match=r"name runs that went well in watch\.healthy"):
+        Alarms(["collapse"])
+    Alarms(["reward_hacking"])

@@ -150,7 +150,7 @@ class Watch:
     """what is listened to: reward_hacking, collapse; or one of collapse alone: ref_perplexity, length, repetition,
     divergence, sameness"""
     healthy: tuple[str, ...] = observation(())
-    """folders of healthy runs, which say how far these numbers may move; none takes what the world's runs do"""
+    """folders of runs that went well, which say how far these numbers may move; collapse needs them"""
     on_alarm: Literal["warn", "stop", "rollback"] = observation("warn")
     """stop ends the run; rollback also leaves the last policy before the alarm"""
 

@@ -289,7 +289,7 @@ def test_a_critic_is_a_token_classifier_that_transformers_loads(qwen, pm, tmp_pa
         {"kl": {"coefficient": 0.1, "target": 0.01, "place": "loss", "estimator": "k2"}, "rollouts": 12},
         {
             "sampling": {"temperature": 0.7},
-            "watch": {"every": 1, "alarms": ("collapse",)},
+            "watch": {"every": 1, "alarms": ("reward_hacking",)},
             "test": ("lexical:distinct",),
         },
         {"update": {"entropy": 0.01, "bound": 0.5, "dual": 3.0}, "kl": {"coefficient": 0.1}},

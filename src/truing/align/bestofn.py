@@ -22,6 +22,7 @@ from truing.records import Answer, Example, Prompt, Sampling, UserError
 from truing.schema import Mistake, at_least
 from truing.settings import Data, Machine
 from truing.stats.intervals import Interval, mean_t
+from truing.stats.laws import best_of_kl
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Point(NamedTuple):
     @property
     def kl(self) -> float:
         """At most so many nats from the policy."""
-        return math.log(self.k) - (self.k - 1) / self.k
+        return best_of_kl(self.k)
 
 
 class Found(NamedTuple):

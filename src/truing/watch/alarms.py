@@ -2,8 +2,8 @@
 
 A number is healthy as long as the mean of its last five values has moved from where it began no further than in any
 healthy run, and a quarter of their range beyond that (`stats.laws.envelope`). Healthy runs move, too: a policy that
-learns writes longer answers and leaves its reference. So there is no alarm without healthy runs to compare with: those
-that `watch.healthy` names, or those in the built-in world whose bounds come with Truing (`bounds.yaml`).
+learns writes longer answers and leaves its reference. So there is no alarm without healthy runs to compare with, which
+`watch.healthy` names.
 
 reward_hacking needs none: the judge of `test` has lost a quarter of all it had gained, and the reward has lost nothing.
 """
@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal, NamedTuple
-
-import yaml
 
 from truing.records import UserError
 from truing.run import read_run
@@ -49,7 +45,9 @@ class Alarms:
         for name in names:
             check_known("alarms", name, NAMES)
         self.names = list(dict.fromkeys(n for name in names for n in GROUPS.get(name, (name,))))
-        self.bounds = bounds_of(healthy) if healthy else built_in()
+        if not healthy and any(name != HACKING for name in self.names):
+            raise UserError("watch.alarms: name runs that went well in watch.healthy, to say how far numbers may move.")
+        self.bounds = bounds_of(healthy) if healthy else {}
         if missing := [n for n in self.names if n != HACKING and SIGNALS[n][0] not in self.bounds]:
             raise UserError(f"watch.healthy: those runs say nothing of {', '.join(SIGNALS[n][0] for n in missing)}.")
         self.seen: dict[str, list[float]] = {}
@@ -120,9 +118,3 @@ def bounds_of(folders: Sequence[str]) -> dict[str, Bounds]:
             )
         runs.append(curves)
     return envelope(runs, SMOOTH)
-
-
-@cache
-def built_in() -> dict[str, Bounds]:
-    found = yaml.safe_load(files("truing.watch").joinpath("bounds.yaml").read_text("utf-8"))
-    return {name: Bounds(*values) for name, values in found["bounds"].items()}
