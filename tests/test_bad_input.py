@@ -441,10 +441,10 @@ def whole_or_absent(run: Path) -> None:
 
 @pytest.fixture
 def small_disk(home) -> Iterator[Path]:
-    """A real disk of 400 kB, where the machine lets us have one."""
+    """A real disk of 600 kB, where the machine lets us have one."""
     place = home / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(place)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no right to mount a small disk here")
     yield place
@@ -468,7 +468,7 @@ def test_no_room_at_any_stage(small_disk, capsys):
     """From a disk on which nothing fits to one on which all does: each stage of a run meets the end of the disk."""
     command, places = ["sft", "./lm", *TRAIN, "--run.folder", str(small_disk), "--run.name", "full"], set()
     for free in range(0, 260_000, 12_000):
-        (small_disk / "ballast").write_bytes(bytes(390_000 - free))
+        (small_disk / "ballast").write_bytes(bytes(590_000 - free))
         code, said = main(command), capsys.readouterr().err
         if code:
             place = re.match(r"(\S+): the disk is full", the_sentence(code, said, "sft"))

@@ -1,0 +1,157 @@
+"""Judges of the claims about PPO, on curves whose verdict is known; and one arm that is really run."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from truing.claims.base import Found
+from truing.claims.ppomax import CLAIMS
+from truing.claims.ppomax.cells import ARMS, ITERATIONS, fell
+from truing.claims.rl import agreement, rolled, scrambled
+
+CLAIM = {claim.id: claim for claim in CLAIMS}
+RNG = np.random.default_rng(3)
+COLLAPSES = (
+    "vanilla",
+    "scaled",
+    "clipped 0.8",
+    "clipped 0.3",
+    "advantages clipped",
+    "ratios free",
+    "gradients clipped",
+)
+
+
+def curves(p, falls, at=30, **given):
+    """Gold rises to its best at `at`; then it is lost, or stays. KL goes on in the one case and comes to rest in the
+    other, and so does what follows it."""
+    n = p.get("iterations", 80)
+    x = np.arange(n)
+    gold = 0.5 + 0.2 * np.minimum(x / at, 1) - (0.02 * np.maximum(x - at, 0) if falls else 0)
+    far = x / 2 if falls else 8 * (1 - np.exp(-x / 20))
+    found = {
+        "reward/world:gold.overall": gold,
+        "reward": np.minimum(x / 50, 1.2) if falls else np.minimum(x / 60, 1.0),
+        "kl": far,
+        "length": 9 + far / 4,
+        "ref_perplexity": 1.5 * np.exp(far / 40),
+        "repetition": 0.05 + far / 200,
+        "composite": 1.2 + far / 100,
+        "perplexity": 1.5 + 0 * x,
+        "policy/total": -0.1 + 0 * x,
+        "critic/total": 0.2 - x / 1000,
+        "advantage": 0.2 + 0 * x,
+        "entropy": 0.4 + 0 * x,
+        "reward/p5": -1.0 + 0 * x,
+        "reward/p50": 0.0 + 0 * x,
+        "reward/p95": 1.0 + 0 * x,
+    } | given
+    noisy = {f"curve/{k}": (np.asarray(v) + RNG.normal(0, 0.001, n)).tolist() for k, v in found.items()}
+    return noisy | {"nll": 0.45 + RNG.normal(0, 0.001), "gold": [0.4] * 3, "right": 0.65, "true": 0.5}
+
+
+def verdict(name, say):
+    claim = CLAIM[name]
+    return claim.judge(Found([(cell.params, say(cell.params)) for cell in claim.cells])).holds
+
+
+def ordinary(p):
+    return curves(p, p.get("arm") in COLLAPSES, at=15 if p.get("crowd") == "wordy" else 30)
+
+
+@pytest.fixture(autouse=True)
+def same_noise():
+    RNG.bit_generator.state = np.random.default_rng(7).bit_generator.state
+
+
+def test_vanilla_has_to_fall_in_every_seed_and_the_other_in_none():
+    assert verdict("H1", ordinary) is True
+    assert verdict("H1", lambda p: curves(p, p["arm"] in ("vanilla", "max"), 15)) is False
+    assert verdict("H1", lambda p: curves(p, p["arm"] == "vanilla" and p["seed"] != 3, 15)) is False
+
+
+def test_a_signal_has_to_leave_what_is_normal_before_the_reward_does():
+    assert verdict("H2", ordinary) is True
+
+    def rewarded_early(p):
+        up = {"reward": np.minimum(np.arange(p["iterations"]) / 2, 5.0)} if p["arm"] == "vanilla" else {}
+        return curves(p, p["arm"] == "vanilla", 30, **up)
+
+    assert verdict("H2", rewarded_early) is False
+    # runs that go on as healthy ones do raise nothing, and nothing is shown
+    assert verdict("H2", lambda p: curves(p, False)) is False
+
+
+def test_more_penalty_has_to_mean_less_reward_and_less_distance():
+    def ordered(p, sign=-1.0):
+        eta = ARMS[p["arm"]][1].get("kl.coefficient", 0.0)
+        x = np.arange(p["iterations"])
+        given = {"kl": (20 + sign * 60 * eta) * x / 80, "reward": (2 + sign * 5 * eta) * x / 80}
+        return curves(p, p["arm"] in ("vanilla", "kl 0.02"), 15, **given)
+
+    assert verdict("H3", ordered) is True
+    assert verdict("H3", lambda p: ordered(p, 1.0)) is False
+
+
+def test_the_critic_that_learns_first_is_read_from_where_the_policy_learns():
+    """Its own first iterations are not the policy's."""
+
+    def say(p, calm=0.05):
+        first = p["arm"] == "critic first"
+        n = p["iterations"]
+        small = {"advantage": calm, "critic/total": calm / 2} if p["arm"] != "vanilla" else {}
+        bias = np.full(n, small.get("advantage", 0.2))
+        loss = np.full(n, small.get("critic/total", 0.2))
+        if first:
+            bias[:10], loss[:10] = 9.0, 9.0
+        found = curves(p, True, 15, **{"advantage": bias, "critic/total": loss})
+        if first:
+            found["curve/policy/total"] = found["curve/policy/total"][10:]
+        return found
+
+    assert verdict("H7", say) is True
+    assert verdict("H7", lambda p: say(p, calm=0.15)) is False
+
+
+def test_an_entropy_that_only_rises_is_no_divergence():
+    def say(p, lost=True):
+        wild = p["arm"] == "entropy 0.1"
+        x = np.arange(p["iterations"])
+        found = curves(p, p["arm"] != "kl 0.05" and lost, 15, entropy=0.4 + (x / 100 if wild else 0))
+        return found
+
+    assert verdict("H9", say) is True
+    assert verdict("H9", lambda p: say(p, lost=False)) is False
+
+
+def test_a_tail_is_long_beside_the_other_one():
+    def say(p, up=1.0, down=1.0):
+        x = np.arange(p["iterations"])
+        grown = {"reward/p95": 1 + up * x / 40, "reward/p5": -1 - down * x / 40} if p["arm"] == "vanilla" else {}
+        return curves(p, False, **grown)
+
+    assert verdict("H15", lambda p: say(p, 1.0, 0.0)) is True
+    assert verdict("H15", say) is False  # both tails grow: it is wider, and no longer on one side
+
+
+def test_where_gold_never_gained_a_fall_is_counted_from_its_start():
+    n = ITERATIONS["wordy"]
+    lost = {"curve/reward/world:gold.overall": np.linspace(0.7, 0.3, n).tolist()}
+    assert fell(lost) == pytest.approx(0.25 * 0.7 / 0.4 * n, abs=5)
+    assert fell({"curve/reward/world:gold.overall": np.linspace(0.7, 0.6, n).tolist()}) is None
+
+
+def test_an_arm_is_run_with_its_settings(tmp_path):
+    """A few iterations: what claims read is there, and the settings are those of the arm."""
+    common = {"seed": 99, "size": "tiny", "crowd": "wordy", "pairs": 64, "iterations": 2, "rollouts": 32}
+    found = rolled(
+        Path(tmp_path), arm="x", preset="vanilla", **common, **{"update.entropy": 0.01, "kl.coefficient": 0.1}
+    )
+    assert {len(found[f"curve/{name}"]) for name in ("reward", "kl", "entropy", "policy/total", "reward/p95")} == {2}
+    assert found["curve/kl"][0] == pytest.approx(0, abs=1e-4) and 0 < found["nll"] < math.log(1000)
+    worse = rolled(Path(tmp_path), arm="x", preset="vanilla", **common, begin="scrambled")
+    assert worse["nll"] > found["nll"] + 1 and worse["curve/kl"][0] == pytest.approx(0, abs=1e-4)
+    assert scrambled(Path(tmp_path), "tiny", 99) == scrambled(Path(tmp_path), "tiny", 99)
+    assert set(agreement(Path(tmp_path), "tiny", "wordy", 99, 64)) == {"right", "true"}
