@@ -35,9 +35,7 @@ VERBS: dict[str, Verb] = {
     "offline": Verb(
         "truing.align.offline:Offline", "truing.commands.offline:offline", "align on fixed data: dpo, a_lol, …"
     ),
-    "compare": Verb(
-        "truing.commands.compare:Compare", "truing.commands.compare:compare", "offline methods × seeds, one table"
-    ),
+    "compare": Verb("truing.commands.compare:Compare", "truing.commands.compare:compare", "methods × seeds, one table"),
     "ppo": Verb("truing.align.ingredients:Ppo", "truing.commands.ppo:ppo", "learn from what judges say of own answers"),
     "bestofn": Verb("truing.align.bestofn:BestOfN", "truing.commands.bestofn:bestofn", "keep the best of n answers"),
     "sample": Verb("truing.commands.ask:Sample", "truing.commands.ask:sample", "answers for a file of prompts"),
@@ -67,6 +65,9 @@ VERBS: dict[str, Verb] = {
     "data inspect": Verb("truing.commands.inspect:Inspect", "truing.commands.inspect:inspect", "what is in data files"),
     "data convert": Verb("truing.commands.data:Convert", "truing.commands.data:convert", "from format to format"),
     "data split": Verb("truing.commands.data:Split", "truing.commands.data:split", "splits that share no first turn"),
+    "data prompts": Verb(
+        "truing.commands.prompts:Prompts", "truing.commands.prompts:prompts", "more prompts like these"
+    ),
     "data pretrain": Verb(
         "truing.commands.pretrain:Pretrain", "truing.commands.pretrain:pretrain", "comparisons from votes and edits"
     ),

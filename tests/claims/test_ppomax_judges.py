@@ -141,6 +141,8 @@ def test_where_gold_never_gained_a_fall_is_counted_from_its_start():
     lost = {"curve/reward/world:gold.overall": np.linspace(0.7, 0.3, n).tolist()}
     assert fell(lost) == pytest.approx(0.25 * 0.7 / 0.4 * n, abs=5)
     assert fell({"curve/reward/world:gold.overall": np.linspace(0.7, 0.6, n).tolist()}) is None
+    chance = [0.70] * 5 + [0.73] * 5 + [0.69] * (n - 10)  # up and down within the noise of so many answers
+    assert fell({"curve/reward/world:gold.overall": chance}) is None
 
 
 def test_an_arm_is_run_with_its_settings(tmp_path):

@@ -11,6 +11,7 @@ from truing.stats.laws import (
     FORMS,
     Bounds,
     FalseAlarms,
+    agreement,
     best_of_kl,
     divergence_point,
     envelope,
@@ -24,6 +25,7 @@ from truing.stats.laws import (
     percentile_of,
     predicted_slope,
     smoothed,
+    spread,
 )
 
 
@@ -48,6 +50,22 @@ def test_a_tilt_of_normal_scores_follows_the_law_with_the_predicted_slope():
     assert predicted_slope(few) == pytest.approx(exact, rel=0.02)
     assert predicted_slope([[1, 3], [2, 2, 2]]) == pytest.approx(math.sqrt(2 * (2 + 0) / 2))
     assert predicted_slope(np.array([[1.0, 3.0], [1.0, 3.0]])) == pytest.approx(2)
+
+
+def test_judges_agree_within_prompts_and_not_across_them():
+    """Levels of prompts are no agreement; tilted by one judge, the other gains ρ of its own standard deviations."""
+    random, scores = np.random.default_rng(4), []
+    for level in (0.0, 5.0, -20.0):
+        a = random.normal(size=40000)
+        scores.append((level + 2 * a, 3 * level + 0.6 * a + 0.8 * random.normal(size=40000)))
+    train, test = zip(*scores)
+    assert agreement(train, test) == pytest.approx(0.6, abs=0.01)
+    weights = [np.exp(0.1 * (t - t.max())) for t in train]
+    gains = [[float(w @ x / w.sum() - x.mean()) for w, x in zip(weights, each)] for each in (train, test)]
+    gained = [np.mean(gain) / spread(each) for gain, each in zip(gains, (train, test))]
+    assert gained[1] / gained[0] == pytest.approx(0.6, abs=0.02)
+    assert agreement(train, [np.ones(40000)] * 3) is None
+    assert spread([[1, 3], [2, 2, 2]]) == pytest.approx(1.0)
 
 
 def test_a_score_with_a_ceiling_bends_the_law():

@@ -86,3 +86,30 @@ def test_where_no_space_stands_between_words_every_character_is_one() -> None:
 )
 def test_the_language_is_that_of_most_letters(texts: list[str], expected: str) -> None:
     assert text.language(texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "declines"),
+    [
+        ("I'm sorry, but I can't help with that.", True),
+        ("I’m not able to provide instructions for this.", True),
+        ("As an AI language model, I must decline.", True),
+        ("i can not help with that .", True),
+        ("i will not do that .", True),
+        ("抱歉，我不能帮助你做这件事。", True),
+        ("很遗憾，这个我无法回答", True),
+        ("Sure! You can not only boil it but fry it, too.", False),
+        ("The capital is Paris.", False),
+        ("我可以帮助你。首先打开门。", False),
+        ("I am not sure.", False),
+        ("First do this. " * 20 + "I cannot say more.", False),  # an answer that ends so has been given
+        ("", False),
+    ],
+)
+def test_a_refusal_is_known_by_its_opening(answer: str, declines: bool) -> None:
+    assert text.refusals([answer]) == declines
+
+
+def test_refusals_are_a_share() -> None:
+    assert text.refusals(["I cannot do that.", "Yes.", "No.", "Gladly."]) == 0.25
+    assert math.isnan(text.refusals([]))

@@ -41,6 +41,24 @@ def test_what_went_in_is_what_is_counted(folder):
     assert pairs == sum(counts.values())
 
 
+def test_ways_are_compared_with_the_base_models_answers_to_the_same_questions(folder):
+    chosen, found = (json.loads((folder / f"{name}.json").read_text()) for name in ("4-choose", "6-reinforce"))
+    last, ways = chosen["curve"][-1], {way["who"]: way for way in found["ways"]}
+    assert list(ways) == ["best of 16", "aligned", "PPO-max"]
+    for name in ("reward", "gold"):  # the best of all sixteen is the end of the curve, found in another way
+        assert ways["best of 16"][name] == pytest.approx(last[f"{name} gained"], abs=1e-3)
+        assert {way[name]["n"] for way in ways.values()} == {len(chosen["answers"])}
+    assert ways["PPO-max"]["cost"]["drawn"] == found["course"][-1]["drawn"]
+
+
+def test_the_truth_is_only_looked_at(folder):
+    """Rewards of PPO are the preference model's alone: gold is a column of its own."""
+    rows = [json.loads(line) for line in (folder / "ppo-max" / "metrics.jsonl").read_text().splitlines()]
+    liked = next(name for name in rows[0] if name.startswith("reward/") and name.endswith("model"))
+    assert all(row["reward"] == pytest.approx(row[liked], abs=1e-4) for row in rows)
+    assert any(abs(row["reward"] - row["reward/gold"]) > 0.01 for row in rows)
+
+
 def test_repeating_does_nothing_again_and_a_missing_stage_alone_is_redone(folder):
     settings = Demo(quick=True, folder=str(folder))
     before = files(folder)
@@ -85,7 +103,18 @@ def test_the_page_is_one_small_file_without_links(folder):
 
 def test_the_page_says_who_reaches_what_and_why(folder):
     html = render_story(folder)
-    for word in ("base", "best of 16", "aligned", "helpful", "honest", "harmless", "held-out", "Best of k", "Counts"):
+    for word in (
+        "base",
+        "best of 16",
+        "aligned",
+        "PPO-max",
+        "helpful",
+        "honest",
+        "harmless",
+        "held-out",
+        "Best of k",
+        "Counts",
+    ):
         assert word in html
 
 

@@ -18,9 +18,11 @@ from truing.align.rewards import Part, Rewards, as_text
 from truing.data import write
 from truing.engine import open_engine, require
 from truing.engine.best import check_judge, check_varied, rated
+from truing.engine.open import model_fingerprint
 from truing.records import Answer, Example, Prompt, Sampling, UserError
 from truing.schema import Mistake, at_least
 from truing.settings import Data, Machine
+from truing.spec import ModelSpec
 from truing.stats.intervals import Interval, mean_t
 from truing.stats.laws import best_of_kl
 
@@ -76,6 +78,8 @@ class Found(NamedTuple):
     kept: list[Example]
     """what was written of it"""
     curve: list[Point]
+    prints: dict[str, str]
+    """fingerprints of the policy and of the judge, by which a run knows whether it began as the one with the other"""
 
 
 def bestofn(settings: BestOfN, examples: Sequence[Example], tests: Sequence[Part] = ()) -> Found:
@@ -93,7 +97,8 @@ def bestofn(settings: BestOfN, examples: Sequence[Example], tests: Sequence[Part
     points = curve(pool, dict(zip(settings.test, tests, strict=True)))
     kept = [replace(e, answers=e.answers[: settings.keep]) for e in pool]
     write(Path(settings.out), kept, "truing")
-    return Found(pool, kept, points)
+    prints = {"model": model_fingerprint(ModelSpec.parse(settings.model)), "judge": judge.fingerprint}
+    return Found(pool, kept, points, prints)
 
 
 def _best_first(example: Example) -> tuple[Answer, ...]:

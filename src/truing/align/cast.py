@@ -43,23 +43,21 @@ class Cast:
         return {"policy": self.policy} | ({"critic": self.critic} if self.critic and not self.shared else {})
 
 
-def cast(job: Job, how: Ppo, models: Sequence[tuple[str, float]]) -> Cast:
-    """`models`: the preference models among the judges, with their weights."""
+def cast(job: Job, how: Ppo, models: Sequence[tuple[str, float]], judges: int = 1) -> Cast:
+    """`models`: the preference models among the judges, with their weights; `judges`: how many count."""
     policy = job.engine()
     target, most = how.update.entropy_target, math.log(policy.model.base.get_input_embeddings().weight.shape[0])
     if target is not None and target >= most:
         raise Mistake(("update", "entropy_target"), f"is {target:g}, and no entropy is ever above ln V = {most:.2f}.")
-    return Cast(policy, job.reference, _critic(job, how, policy, models) if how.advantage == "gae" else None)
+    return Cast(policy, job.reference, _critic(job, how, policy, models, judges) if how.advantage == "gae" else None)
 
 
 def prepare(players: Cast, how: Ppo) -> None:
     """Optimisers. What the critic does alone at the start is no step of the policy's."""
-    steps = how.rollouts // how.optim.batch * round(how.optim.epochs)
-    alone = how.critic.pretrain if players.critic else 0
-    players.policy.prepare(how.optim, steps * max(how.iterations - alone, 1))
+    players.policy.prepare(how.optim, how.moves * (how.iterations - how.alone))
     if players.critic and not players.shared:
         eps = how.optim.eps if how.critic.eps is None else how.critic.eps
-        players.critic.prepare(replace(how.optim, lr=how.critic.lr, eps=eps), steps * how.iterations)
+        players.critic.prepare(replace(how.optim, lr=how.critic.lr, eps=eps), how.moves * how.iterations)
 
 
 def fold(critic: LocalEngine, moments: RunningMoments, transform: str) -> None:
@@ -73,14 +71,14 @@ def fold(critic: LocalEngine, moments: RunningMoments, transform: str) -> None:
     critic.optimiser.assign({"heads.value.weight": folded[0], "heads.value.bias": folded[1]})
 
 
-def _critic(job: Job, how: Ppo, policy: LocalEngine, models: Sequence[tuple[str, float]]) -> LocalEngine:
+def _critic(job: Job, how: Ppo, policy: LocalEngine, models: Sequence[tuple[str, float]], judges: int) -> LocalEngine:
     if how.critic.start == "shared":
         policy.model.heads["value"] = new_head(policy.model, bias=True)
         return policy
     if how.critic.start == "reward" and not models:
         raise Mistake(("critic", "start"), "is reward, and rewards name no preference model: say policy or shared.")
     name, weight = models[0] if how.critic.start == "reward" else (how.model, 1.0)
-    if how.critic.start == "reward" and len(how.rewards) > 1:
+    if how.critic.start == "reward" and judges > 1:
         job.note("critic", f"the critic begins as {name}, one of several judges, and has to learn what the others say")
     if how.critic.start == "fresh":
         name = str(ModelSpec.parse(how.model).base)

@@ -69,9 +69,8 @@ def rollout_cost(settings: Ppo) -> str:
     apart = settings.advantage == "gae" and settings.critic.start != "shared"
     passes = 2 + 3 * settings.optim.epochs + (1 + 3 * settings.optim.epochs if apart else 0)
     parameters = _parameters(config)
-    steps = round(settings.iterations * settings.rollouts / settings.optim.batch * settings.optim.epochs)
     said = f"{settings.iterations * answers:,} answers, at most {tokens:,.0f} tokens in each of {settings.iterations} "
-    said += f"iterations; {steps} steps; what judges compute comes on top"
+    said += f"iterations; {settings.iterations * settings.moves} steps; what judges compute comes on top"
     bytes_ = TRAINED * (1 + apart) + FROZEN * (not settings.lora.rank)
     operations = 2 * parameters * tokens * passes * settings.iterations
     return "\n".join([said, *_time_and_memory(settings, parameters, operations, bytes_)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -222,6 +222,20 @@ class Ppo:
             raise Mistake(
                 ("critic", "pretrain"), f"is {alone} and leaves the policy none of {self.iterations} iterations."
             )
+
+    @property
+    def alone(self) -> int:
+        """Iterations at the start in which the critic learns and the policy does not."""
+        return self.critic.pretrain if self.advantage == "gae" else 0
+
+    @property
+    def moves(self) -> int:
+        """Optimiser steps in an iteration."""
+        return self.rollouts // self.optim.batch * round(self.optim.epochs)
+
+    def at_updates(self, looks: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        """Looks after iterations as looks after steps of the policy, which takes none while its critic learns alone."""
+        return [((step - self.alone) * self.moves, value) for step, value in looks if step >= self.alone]
 
     @property
     def mismatched(self) -> bool:

@@ -53,6 +53,11 @@ class Ledger:
         }
         run.event("ledger", phases=told)
 
+    @staticmethod
+    def read(run: Run) -> dict[str, dict[str, float]]:
+        """What a run that is finished has spent in each phase."""
+        return dict(next(event["phases"] for event in run.view().events if event["event"] == "ledger"))
+
     def _passed(self) -> Counter[str]:
         found = Counter[str]()
         for engine in self.engines:

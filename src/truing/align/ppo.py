@@ -25,6 +25,7 @@ from truing.align.presets import described
 from truing.align.prompts import Mixed, prompted
 from truing.align.rewards import Part, Rewards
 from truing.align.rollouts import Rollouts, advantages, draw, judged, read, shaped
+from truing.align.spread import note_spread, several
 from truing.batch import Group, Objective
 from truing.data import Order
 from truing.engine.local import LocalEngine
@@ -42,6 +43,7 @@ ROLLOUT = (
     "composite",
     "diversity",
     "repetition",
+    "refusals",
 )  # probes that an iteration's answers pay for
 SHOWN = 4  # answers of an iteration that are kept to be read
 
@@ -62,7 +64,7 @@ def ppo(
         if run.finished:
             return run
         _say_preset(job, how)
-        players = cast(job, how, models)
+        players = cast(job, how, models, sum(part.weight != 0 for part in judges))
         policy, critic = players.policy, players.critic
         asked = prompted(job, policy, how.sampling.max_tokens, judges)
         mixed.encode(job, policy)
@@ -74,7 +76,7 @@ def ppo(
         order = run.keep("order", Order([len(pool) for pool in asked], how.data.weights, how.run.seed))
         for name, engine in players.learners.items():
             run.attach(name, engine)
-        watch = Guard(job, policy, (lambda drawn: tested.means(drawn, "test")) if tests else None)
+        watch = Guard(job, policy, (lambda drawn: _both(drawn, rewards, tested)) if tests else None)
         for step in run.steps(how.iterations):
             with ledger.phase("sampling"):
                 prompts = [asked[pool][row] for pool, row in order.next(how.rollouts)]
@@ -83,6 +85,9 @@ def ppo(
             with ledger.phase("judging"):
                 raw, metrics = judged(rollouts, rewards)
                 scores = shaped(raw, rollouts, how.reward, moments)
+            if step == 1:
+                with ledger.phase("spread"):
+                    note_spread(job, several(policy, prompts, sampling, rollouts.examples), rewards, tested)
             if step == 1 and critic and how.critic.fold and how.critic.start == "reward":
                 fold(critic, moments, how.reward.transform)
             with ledger.phase("reference"):
@@ -167,6 +172,11 @@ def minibatches(groups: Sequence[Group], how: Ppo, step: int) -> Iterator[list[G
         order = np.random.default_rng([how.run.seed, step, turn]).permutation(len(groups))
         for start in range(0, len(groups), how.optim.batch):
             yield [groups[i] for i in order[start : start + how.optim.batch]]
+
+
+def _both(drawn: Sequence[Example], rewards: Rewards, tested: Rewards) -> dict[str, float]:
+    """Of a look's answers: the judge that teaches beside those that do not."""
+    return {"reward": rewards.means(drawn)["reward"]} | tested.means(drawn, "test")
 
 
 def _looked(rollouts: Rollouts, ref_logps: Tensor) -> dict[str, float]:

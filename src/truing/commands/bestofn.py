@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from truing.align.bestofn import BestOfN, Found, Point
@@ -12,10 +15,12 @@ from truing.commands.tables import cell, report, show
 from truing.data import check_target
 from truing.records import Example, UserError
 from truing.run import say
+from truing.run.checkpoint import write_text
 from truing.schema import Mistake
 from truing.stats.intervals import Interval
 
 __all__ = ["BestOfN", "bestofn"]
+CURVE = ".curve.json"
 NOTE = "each k from all answers; 95 % intervals over prompts; KL: in nats from the policy, at most"
 
 
@@ -44,9 +49,13 @@ def _tell(settings: BestOfN, found: Found, repeated: int) -> None:
     show(f"{settings.model}: {count} prompts, chosen by {settings.judge}", heads, rows, NOTE)
     kept = sum(len(e.answers) for e in found.kept)
     about = {"model": settings.model, "judge": settings.judge, "prompts": count, "n": n, "kept": kept}
-    report("bestofn", {**about, "out": settings.out, "curve": [_plain(point) for point in found.curve]})
+    told = {**about, "out": settings.out, "curve": [_plain(point) for point in found.curve]}
+    report("bestofn", told)
+    file = Path(settings.out).with_suffix(CURVE)
+    write_text(file, json.dumps({**told, "sampling": asdict(settings.sampling), "prints": found.prints}, indent=1))
     again = f"; {repeated} repeated prompts were asked once" if repeated else ""
     say(f"{kept} of {count * n} answers kept, the best {settings.keep or n} of each prompt{again}: {settings.out}")
+    say(f"the curve, for truing report: {file}")
 
 
 def _plain(point: Point) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def judges(
 
 
 def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] | None) -> Part:
-    name, weight = _weighted(text)
+    name, weight = weighted(text)
     kind, _, rest = name.partition(":")
     if kind == "world" and rest.partition(".")[0] == "gold":
         return Part(_gold(rest.partition(".")[2] or "overall"), weight)
@@ -71,7 +71,7 @@ def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] |
     return Part(Scorer(engine), weight, squash=True)
 
 
-def _weighted(text: str) -> tuple[str, float]:
+def weighted(text: str) -> tuple[str, float]:
     """NAME*WEIGHT."""
     name, star, weight = text.rpartition("*")
     if not star:

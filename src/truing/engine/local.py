@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from truing.batch import Batch, Group, Metrics, Objective, Signals
+from truing.batch import Batch, Group, Metrics, Objective
 from truing.engine.base import AnswerScore
 from truing.engine.optim import Optimiser
 from truing.model.decode import Sampled, cut, generate
@@ -143,8 +143,20 @@ class LocalEngine:
                 out = self.model(batch.to(self.model.device), needs, temperature)
                 self._count(batch, "forward")
                 for name in needs:
-                    for number, part in zip(numbers, _by_group(name, out, batch)):
+                    for number, part in zip(numbers, _by_group(getattr(out, name), batch, name in PER_ANSWER)):
                         result[name][number] = part
+        return result
+
+    def divergence(self, groups: Sequence[Group], reference: LocalEngine | None) -> list[list[Tensor]]:
+        """KL(π ‖ π_ref) of the next token at every place of given answers, over the whole vocabulary: group → answer →
+        [T]. `reference` None: the base under the adapter."""
+        result: list[list[Tensor]] = [[] for _ in groups]
+        for numbers, batch in batches(groups, self.layout, self.micro_tokens):
+            found = self.model.divergence(batch.to(self.model.device), reference.model if reference else None)
+            for engine in (self, reference or self):
+                engine._count(batch, "forward")
+            for number, part in zip(numbers, _by_group(found, batch)):
+                result[number] = part
         return result
 
     def likeliest(self, groups: Sequence[Group], count: int) -> list[tuple[Tensor, Tensor]]:
@@ -287,10 +299,10 @@ def attach(groups: Sequence[Group], name: str, values: Sequence[Sequence[Tensor]
         group.per_token[name] = list(tensors)
 
 
-def _by_group(name: str, signals: Signals, batch: Batch) -> list[list[Tensor]]:
-    """A flat signal as group → answer → tensor, on the CPU."""
-    values: Tensor = getattr(signals, name).cpu()
-    pieces = list(values) if name in PER_ANSWER else list(values.split(batch.lengths().tolist()))
+def _by_group(values: Tensor, batch: Batch, whole: bool = False) -> list[list[Tensor]]:
+    """A flat signal as group → answer → tensor, on the CPU; `whole`: of one number per answer."""
+    values = values.cpu()
+    pieces = list(values) if whole else list(values.split(batch.lengths().tolist()))
     counts = torch.bincount(batch.group_of, minlength=batch.groups).tolist()
     result, at = [], 0
     for count in counts:

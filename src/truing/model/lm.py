@@ -15,7 +15,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from truing.batch import Batch, Signals
 from truing.model.attention import NAME, Tree, attending, tree_attention
-from truing.model.logps import Head, likeliest, log_probs
+from truing.model.logps import Head, divergence, likeliest, log_probs
 
 
 class LanguageModel(nn.Module):
@@ -112,6 +112,18 @@ class LanguageModel(nn.Module):
         if self.output is None:
             raise RuntimeError("a model that only scores has no log-probabilities")
         return likeliest(self.hidden(batch)[batch.source], self.output, count)
+
+    @torch.no_grad()
+    def divergence(self, batch: Batch, reference: LanguageModel | None) -> Tensor:
+        """[N] KL from the reference where each trained token is predicted; None: from itself without its adapter."""
+        models = [self, reference or self]
+        found: list[tuple[Tensor, Head]] = []
+        for model, apart in zip(models, (nullcontext(), nullcontext() if reference else self.without_adapter())):
+            with apart:
+                if model.output is None:
+                    raise RuntimeError("a model that only scores has no log-probabilities")
+                found.append((model.hidden(batch)[batch.source], model.output))
+        return divergence(*found[0], *found[1])
 
     def _token_signals(
         self, signals: Signals, before: Tensor, batch: Batch, needs: Collection[str], temperature: float

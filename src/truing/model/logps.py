@@ -124,6 +124,17 @@ def log_probs(
 
 
 @torch.no_grad()
+def divergence(hidden: Tensor, head: Head, ref_hidden: Tensor, ref_head: Head) -> Tensor:
+    """[N] KL(π ‖ π_ref) of the next token at each position, over the whole vocabulary."""
+    found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+    for start in range(0, len(hidden), CHUNK):
+        part = slice(start, start + CHUNK)
+        logps, ref = (_log_softmax(h.logits(x[part]), 1.0) for h, x in ((head, hidden), (ref_head, ref_hidden)))
+        found[part] = (logps.exp() * (logps - ref)).sum(1)
+    return found
+
+
+@torch.no_grad()
 def likeliest(hidden: Tensor, head: Head, count: int) -> tuple[Tensor, Tensor]:
     """The `count` likeliest tokens at each position: their log-probabilities, over all tokens, and ids, [N, count]."""
     logps = torch.empty(len(hidden), count, dtype=torch.float32, device=hidden.device)

@@ -65,25 +65,43 @@ def batches(groups: Sequence[Group], layout: str, max_tokens: int) -> Iterator[t
     Yields the group numbers with each batch. A tree has no padding, so order is kept; rows are sorted by length first.
     """
 
-    def rows_of(numbers: list[int]) -> int:
-        return sum(len(groups[i].answers) for i in numbers) * max(_longest(groups[i]) for i in numbers)
-
-    shared = shared_start(groups) if layout == "tree" else 0
-
-    def tree_of(numbers: list[int]) -> int:
-        return shared + sum(groups[i].tree_tokens - shared for i in numbers)
-
-    size, order = tree_of, list(range(len(groups)))
     if layout == "rows":
-        size, order = rows_of, sorted(order, key=lambda i: _longest(groups[i]))
-    waiting: list[int] = []
-    for i in order:
-        if waiting and size([*waiting, i]) > max_tokens:
-            yield waiting, pack([groups[n] for n in waiting], layout)
-            waiting = []
+        lengths = [_longest(group) for group in groups]
+        cuts = _cut_rows(sorted(range(len(groups)), key=lengths.__getitem__), groups, lengths, max_tokens)
+    else:
+        cuts = _cut_tree(groups, max_tokens)
+    for numbers in cuts:
+        yield numbers, pack([groups[n] for n in numbers], layout)
+
+
+def _cut_tree(groups: Sequence[Group], max_tokens: int) -> Iterator[list[int]]:
+    shared = shared_start(groups)
+    waiting, size = list[int](), shared
+    for i, group in enumerate(groups):
+        own = group.tree_tokens - shared
+        if waiting and size + own > max_tokens:
+            yield waiting
+            waiting, size = [], shared
         waiting.append(i)
+        size += own
     if waiting:
-        yield waiting, pack([groups[n] for n in waiting], layout)
+        yield waiting
+
+
+def _cut_rows(
+    order: Sequence[int], groups: Sequence[Group], lengths: list[int], max_tokens: int
+) -> Iterator[list[int]]:
+    """`order`: shortest first, so that the last one says how wide all are."""
+    waiting, rows = list[int](), 0
+    for i in order:
+        more = rows + len(groups[i].answers)
+        if waiting and more * lengths[i] > max_tokens:
+            yield waiting
+            waiting, more = [], len(groups[i].answers)
+        waiting.append(i)
+        rows = more
+    if waiting:
+        yield waiting
 
 
 def shared_start(groups: Sequence[Group]) -> int:

@@ -32,9 +32,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened to a run at a step."""
+    """Something that happened to a run at a step, or wherever else on the axis below."""
 
-    step: int
+    step: float
     look: int
     text: str
 
@@ -64,7 +64,7 @@ def chart(title: str, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
     lines = [Line(line.label, line.look, thin(line.points)) for line in lines]
     x, y = _axes(lines, log)
     body = [_grid(x, y)]
-    body += [_mark(x(mark.step), mark) for mark in marks if x.low <= mark.step <= x.high]
+    body += [upright(x(mark.step), mark) for mark in marks if x.low <= mark.step <= x.high]
     body += [_draw(line, x, y) for line in lines]
     data = json.dumps([[line.label, line.look % COLOURS, _pixels(line.points, x, y)] for line in lines])
     last = "; ".join(f"{line.label} {number(line.points[-1][1])} at step {line.points[-1][0]}" for line in lines)
@@ -179,6 +179,12 @@ def swatch(look: int) -> str:
     return f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true">{line}</svg>'
 
 
+def marked(look: int) -> str:
+    """What an upright looks like, for a legend."""
+    line = f'<line class="mark c{look % COLOURS}" x1="14" x2="14" y1="0" y2="10"/>'
+    return f'<svg class="swatch" viewBox="0 0 28 10" aria-hidden="true">{line}</svg>'
+
+
 def look_of(look: int) -> str:
     """A colour and a dash: 24 that differ."""
     return f"c{look % COLOURS} d{(look + look // 12) % 4}"
@@ -189,7 +195,7 @@ def _path(points: Points, x: Axis, y: Axis, css: str) -> str:
     return f'<polyline class="{css}" points="{path}"/>'
 
 
-def _mark(at: float, mark: Mark) -> str:
+def upright(at: float, mark: Mark) -> str:
     place = f'x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"'
     return f'<line class="mark c{mark.look % COLOURS}" {place}><title>{esc(mark.text)}</title></line>'
 

@@ -1,7 +1,7 @@
 """Lines with whiskers over a size, a count or a layer.
 
-A picture is {title, x, y, curves}, a curve {label, points} and perhaps {only: line or dots}, a point (x, mean, low,
-high).
+A picture is {title, x, y, curves} and perhaps {marks}, a curve {label, points} and perhaps {only: line or dots}, a
+point (x, mean, low, high), a mark an upright that the legend explains.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from truing.pages.charts import (
     Axis,
     linear_ticks,
     look_of,
+    marked,
     number,
     swatch,
+    upright,
 )
 from truing.pages.escape import esc
 from truing.pages.figures import figure
@@ -30,6 +32,8 @@ from truing.pages.numbers import Right, table
 from truing.pages.page import whole_page
 
 TICK = 34  # pixels that a number below an axis takes
+LINEAR = ("updates", "iteration", "√KL")  # axes; others are logarithmic where they span much
+Point = tuple[float, float, float, float]
 Cells = tuple[Sequence[str], Mapping[str, Sequence[str]]]
 
 
@@ -51,13 +55,13 @@ def _stacked(value: str) -> str:
 
 
 def picture(picture: Mapping[str, Any]) -> str:
-    """Curves with whiskers; sizes and counts stand on a logarithmic axis, updates do not."""
+    """Curves with whiskers; sizes and counts stand on a logarithmic axis, updates and distances do not."""
     curves = [c for c in picture["curves"] if c["points"]]
     points = [p for c in curves for p in c["points"]]
     if not points:
         return ""
     xs = sorted({p[0] for p in points})
-    log = picture["x"] != "updates" and xs[0] > 0 and xs[-1] / xs[0] > 8
+    log = picture["x"] not in LINEAR and xs[0] > 0 and xs[-1] / xs[0] > 8
     x = _axis(xs, LEFT + 8, WIDTH - RIGHT - 12, log=log)
     y = _axis([v for p in points for v in p[1:] if abs(v) < 1e300], HEIGHT - BOTTOM, TOP, pad=0.06)
     body = [
@@ -68,15 +72,23 @@ def picture(picture: Mapping[str, Any]) -> str:
     apart = all(x(b) - x(a) > TICK for a, b in pairwise(xs))
     ticks = xs if len(xs) < 7 and apart else x.ticks()
     body += [f'<text class="tick x" x="{x(t):.1f}" y="{HEIGHT - 9}">{_short(t)}</text>' for t in ticks]
+    marks = [mark for mark in picture.get("marks", ()) if x.low <= mark.step <= x.high]
+    body += [upright(x(mark.step), mark) for mark in marks]
     body += [_curve(look, curve, x, y) for look, curve in enumerate(curves)]
     lone = len(curves) > 1 and all(len(c["points"]) == 1 for c in curves)
     if lone:
         body += [_number(look, curve["points"][0], x, y) for look, curve in enumerate(curves)]
     legend = "".join(_entry(look, c["label"], lone, len(curves) > COLOURS) for look, c in enumerate(curves))
+    legend += "".join(f"<span>{marked(mark.look)}{esc(mark.text)}</span> " for mark in marks)
     said = f"{picture['x']} → {picture['y']}"
     return figure(picture["title"], said, said, "".join(body), HEIGHT).replace(
         "</svg>", f'</svg><p class="note">{legend}</p>'
     )
+
+
+def dots(points: Iterable[tuple[float, float]]) -> list[Point]:
+    """Points without whiskers."""
+    return [(float(x), float(y), float(y), float(y)) for x, y in points]
 
 
 def _curve(look: int, curve: Mapping[str, Any], x: Axis, y: Axis) -> str:

@@ -1,6 +1,6 @@
 // Pointing at one chart reads all of them at that step. Without this script the page is complete, only quieter.
 "use strict";
-const charts = [...document.querySelectorAll(".chart")].map((figure) => ({
+const charts = [...document.querySelectorAll(".chart[data-lines]")].map((figure) => ({
   figure,
   svg: figure.querySelector("svg"),
   cursor: figure.querySelector(".cursor"),

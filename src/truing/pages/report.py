@@ -15,6 +15,7 @@ import yaml
 
 from truing.pages.advantages import advantages_section
 from truing.pages.charts import Line, Mark, chart, number, swatch
+from truing.pages.distance import Chosen
 from truing.pages.escape import esc
 from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
 from truing.pages.page import whole_page
@@ -23,20 +24,20 @@ from truing.pages.rollouts import rollouts_section
 from truing.pages.samples import samples_section
 from truing.run import RunView, differing_keys, duration, flatten
 
-MOST_EVENTS = 40
+MOST_EVENTS, MOST_MARKS = 40, 6
 ALARMS = ("alarm", "rollback", "stopped", "failed")
 
 
-def render(runs: Sequence[RunView]) -> str:
-    """The page for one run, or for several beside each other."""
+def render(runs: Sequence[RunView], chosen: Chosen | None = None) -> str:
+    """The page for one run, or for several beside each other. `chosen`: what best of n buys where the one began."""
     names = _labels(runs)
     sections = [
         _head(runs, names),
         *(_warnings(run, name) for run, name in zip(runs, names)),
         tiles(runs[0]) if len(runs) == 1 else _overview(runs, names),
         preference_section(runs[0]) if len(runs) == 1 else "",
+        rollouts_section(runs[0], _marks(runs, names), chosen) if len(runs) == 1 else "",
         advantages_section(runs[0]) if len(runs) == 1 else "",
-        rollouts_section(runs[0]) if len(runs) == 1 else "",
         curves(runs, names),
         _differences(runs, names),
         numbers_section(runs, names),
@@ -99,6 +100,8 @@ def _warnings(run: RunView, name: str) -> str:
         found = [(step, what) for step, other, what in run.nonfinite if other == metric]
         steps = f"{len(found)} steps, first at step {found[0][0]}" if len(found) > 1 else f"step {found[0][0]}"
         lines.append(f"{metric} was {found[0][1]} ({steps}): such values are missing from the curves.")
+    heard = [_happened(event) for event in run.events if event["event"] == "alarm"]
+    lines += [f"{_listed(heard)}. The charts mark it."] if heard else []
     return "".join(f'<p class="warn"><b>{esc(name)}</b>: {esc(line)}</p>' for line in lines)
 
 
@@ -116,7 +119,7 @@ def curves(runs: Sequence[RunView], names: Sequence[str]) -> str:
         return ""
     marks, several = _marks(runs, names), len(runs) > 1
     note = "Bold: a moving mean over the faint values of each step."
-    note += " Dotted upright: an alarm, a stop or a failure." if marks else ""
+    note += f" Dotted upright: {esc(_listed([mark.text for mark in marks]))}." if marks else ""
     note += " Point at a chart, or use ← and →, to read all of them at one step."
     parts = [f'<h2>Curves</h2><p class="note">{note}</p>', _legend(names) if several else ""]
     for title, members in groupby(metrics, key=group):
@@ -129,11 +132,26 @@ def curves(runs: Sequence[RunView], names: Sequence[str]) -> str:
 
 def _marks(runs: Sequence[RunView], names: Sequence[str]) -> list[Mark]:
     return [
-        Mark(event["step"], look, f"{name}, step {event['step']}: {event['event']}, {_describe(event)}")
+        Mark(event["step"], look, (f"{name}, " if len(runs) > 1 else "") + _brief(event))
         for look, (run, name) in enumerate(zip(runs, names))
         for event in run.events
         if event["event"] in ALARMS
     ]
+
+
+def _brief(event: dict[str, Any]) -> str:
+    return ", ".join(
+        [f"step {event['step']}: {event['event']}", *(str(event[k]) for k in ("name", "reason") if k in event)]
+    )
+
+
+def _happened(event: dict[str, Any]) -> str:
+    return f"step {event['step']}: {_describe(event)}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    left = len(texts) - MOST_MARKS
+    return "; ".join(texts[:MOST_MARKS]) + (f"; and {left} more, see what happened" if left > 0 else "")
 
 
 def _legend(names: Sequence[str]) -> str:

@@ -14,8 +14,9 @@ from truing.pages.figures import Estimate, against, intervals, reliability
 from truing.pages.numbers import Right, table
 from truing.pages.page import whole_page
 from truing.pages.report import curves, sources
+from truing.pages.ways import signed, ways_section
 from truing.records import UserError
-from truing.run import duration, read_run
+from truing.run import RunView, duration, read_run
 from truing.stats.calibration import calibration
 
 VALUES, SCORES = ("helpful", "honest", "harmless"), ("reward", "gold")
@@ -41,12 +42,13 @@ def render_story(folder: str | Path) -> str:
             f'<p class="soft">{esc(settings["model"])} · seed {settings["seed"]} · {len(stages)} stages · '
             f"{duration(seconds)}{' · quick: a tenth of the work' if settings['quick'] else ''}</p>",
             _headline(judged),
+            ways_section(stages, f"{settings['folder']}/ppo-max"),
             _why(judged),
             _skills(judged),
             _stages(stages),
             _judge(stages),
             _wrong(stages),
-            curves(runs, names) if runs else "",
+            _curves(runs),
             _counts(stages),
             "<h2>How it was made</h2>",
             *(sources(run, f" of {name}") for run, name in zip(runs, names)),
@@ -172,10 +174,6 @@ def _judge(stages: Sequence[Found]) -> str:
     return f'<h2>The preference model</h2><p class="note">{note}</p><div class="charts">{"".join(figures)}</div>'
 
 
-def _signed(found: Found) -> str:
-    return "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**found)
-
-
 def _wrong(stages: Sequence[Found]) -> str:
     """What the faults made on purpose look like."""
     found = next((stage for stage in stages if stage["stage"] == "spoil"), None)
@@ -184,8 +182,8 @@ def _wrong(stages: Sequence[Found]) -> str:
     chance, last = _estimate(found["numbers"]["accuracy from shuffled judgements"]), found["curve"][-1]
     note = (
         f"The crowd of this preference model loves long answers and hardly checks them. The best of {last['k']} by it "
-        f"gains {_signed(last['reward gained'])} of reward over one answer to the same questions, and in truth "
-        f"{_signed(last['gold gained'])}. {chance.n} preference models from shuffled judgements are right in {chance} "
+        f"gains {signed(last['reward gained'])} of reward over one answer to the same questions, and in truth "
+        f"{signed(last['gold gained'])}. {chance.n} preference models from shuffled judgements are right in {chance} "
         "of the held-out comparisons, on average."
     )
     figure = _best_of_k("Choosing harder", "the crowd is biased: what is optimised, and what it is worth", found)
@@ -196,6 +194,12 @@ def _best_of_k(title: str, note: str, found: Found) -> str:
     """Means as they are, intervals of what was gained: the questions are the same at every k."""
     lines = [(name, [(p["k"], _around(p[name], p[f"{name} gained"])) for p in found["curve"]]) for name in SCORES]
     return against(title, note, "k", lines)
+
+
+def _curves(runs: Sequence[RunView]) -> str:
+    """Of runs that learn from fixed data; the others log far more, and have a page of their own."""
+    fixed = [run for run in runs if not run.series("policy/ratio")]
+    return curves(fixed, [run.name for run in fixed]) if fixed else ""
 
 
 def _counts(stages: Sequence[Found]) -> str:

@@ -107,12 +107,29 @@ def parallel(slopes: Curve, errors: Curve) -> Parallel:
     return Parallel(common, chi2, slope.size - 1, float(stats.chi2.sf(chi2, slope.size - 1)))
 
 
+def spread(scores: Sequence[Curve]) -> float:
+    """`scores[prompt]` of answers to it → σ within prompts: σ² is the mean of the prompts' unbiased variances."""
+    return math.sqrt(_covariance(scores, scores))
+
+
 def predicted_slope(scores: Sequence[Curve]) -> float:
-    """`scores[prompt]` of the reference's own answers to it → √2·σ. σ² is the mean of the prompts' unbiased variances:
-    under one tilt β for all prompts gain = β·mean(σᵢ²) and KL = β²·mean(σᵢ²)/2, so that the gain is √(2·KL)·σ."""
+    """√2·σ of the reference's own answers: under one tilt β for all prompts gain = β·mean(σᵢ²) and KL = β²·mean(σᵢ²)/2,
+    so that the gain is √(2·KL)·σ."""
+    return math.sqrt(2) * spread(scores)
+
+
+def agreement(scores: Sequence[Curve], others: Sequence[Curve]) -> float | None:
+    """The correlation of two judges within prompts: under a tilt by the first, what the second gains in its own σ while
+    the first gains one. None where one of them tells no answers apart."""
+    sizes = spread(scores) * spread(others)
+    return _covariance(scores, others) / sizes if sizes else None
+
+
+def _covariance(scores: Sequence[Curve], others: Sequence[Curve]) -> float:
     if min(map(len, scores), default=0) < 2:
         raise ValueError("a spread within prompts needs prompts, and at least two answers to each")
-    return math.sqrt(2 * float(np.mean([np.var(np.asarray(s, dtype=np.float64), ddof=1) for s in scores])))
+    pairs = (_curves(a, b) for a, b in zip(scores, others, strict=True))
+    return float(np.mean([(a - a.mean()) @ (b - b.mean()) / (a.size - 1) for a, b in pairs]))
 
 
 def best_of_kl(k: float) -> float:

@@ -1,11 +1,14 @@
 """Probes: pure functions from what the policy just said to named numbers.
 
-kl              k1 = Σ_t ln π/π_ref per answer (unbiased, may be negative) and k3 = Σ_t (ρ − 1 − ln ρ), ρ = π_ref/π
+kl              k1 = Σ_t ln π/π_ref per answer (unbiased, may be negative) and k3 = Σ_t (ρ − 1 − ln ρ), ρ = π_ref/π;
+                exact = Σ_t KL(π ‖ π_ref) of the next token, summed over the vocabulary where that is small: what k1
+                would be on average over all tokens that could have been drawn at each place
 length          tokens per answer, and the share that never ended
 entropy         of the distribution each token was drawn from
 ref_perplexity  of the answers under the model the run started from: what leaves the language shows here first
 composite       exp(mean NLL of an answer / mean length), which Zheng et al. 2023 plot as perplexity: longer answers
                 alone lower it
+refusals        share of answers that decline at once, by their words
 diversity       distinct-n and the share of different answers
 repetition      share of an answer's word pairs that it has already said
 """
@@ -32,6 +35,8 @@ class Look:
     logps: Sequence[Tensor]
     entropy: Sequence[Tensor]
     ref_logps: Sequence[Tensor]
+    divergence: Sequence[Tensor] = ()
+    """KL(π ‖ π_ref) of the next token, where it was computed"""
 
 
 def kl(look: Look) -> dict[str, float]:
@@ -39,7 +44,8 @@ def kl(look: Look) -> dict[str, float]:
     k1 = torch.stack([gap.sum() for gap in gaps])
     k3 = torch.stack([(torch.expm1(-gap) + gap).sum() for gap in gaps])
     tokens = sum(len(gap) for gap in gaps)
-    return {"kl": float(k1.mean()), "kl_k3": float(k3.mean()), "kl_per_token": float(k1.sum()) / tokens}
+    exact = {"kl_exact": sum(float(t.sum()) for t in look.divergence) / len(gaps)} if look.divergence else {}
+    return {"kl": float(k1.mean()), "kl_k3": float(k3.mean()), **exact, "kl_per_token": float(k1.sum()) / tokens}
 
 
 def length(look: Look) -> dict[str, float]:
@@ -76,6 +82,10 @@ def diversity(look: Look) -> dict[str, float]:
     return {f"distinct_{n}": text.distinct(texts, n) for n in (1, 2)} | {"unique": text.unique_rate(texts)}
 
 
+def refusals(look: Look) -> dict[str, float]:
+    return {"refusals": text.refusals([answer.text for answer in look.answers])}
+
+
 def check_known(kind: str, name: str, known: Collection[str]) -> None:
     """Also where nothing is looked at: a name that means nothing is a mistake."""
     if name not in known:
@@ -93,4 +103,5 @@ PROBES: dict[str, Callable[[Look], dict[str, float]]] = {
     "composite": composite,
     "diversity": diversity,
     "repetition": repetition,
+    "refusals": refusals,
 }

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
+from torch import Tensor
+
+from truing.batch import Group
 from truing.data import read
 from truing.engine.local import LocalEngine
 from truing.records import Example, Prompt, Sampling
@@ -16,6 +19,7 @@ from truing.watch.alarms import NAMES
 from truing.watch.probes import PROBES, Look, check_known
 
 Rate = Callable[[Sequence[Example]], Mapping[str, float]]
+SMALL = 4096  # tokens: a vocabulary over which divergence is summed at every look
 
 
 def check_names(settings: Watch) -> None:
@@ -76,9 +80,17 @@ class Watcher:
             logps=[answers[0] for answers in said["logps"]],
             entropy=[answers[0] for answers in said["entropy"]],
             ref_logps=[answers[0] for answers in before],
+            divergence=[answers[0] for answers in self._divergence(groups)],
         )
         texts = [{"prompt": plain(example.prompt), "answer": example.answers[0].text} for example in drawn]
         return look, texts
+
+    def _divergence(self, groups: Sequence[Group]) -> list[list[Tensor]]:
+        """One more pass through both models: dear where the vocabulary is large."""
+        size = self.policy.model.base.get_input_embeddings().weight.shape[0]
+        if "kl" not in self.settings.probes or size > SMALL:
+            return []
+        return self.policy.divergence(groups, self.reference)
 
 
 def plain(prompt: Prompt) -> str:

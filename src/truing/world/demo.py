@@ -41,9 +41,11 @@ def demo(settings: Demo) -> Path:
 
 
 def _check_same(lab: Lab) -> None:
-    """A folder belongs to one set of settings."""
-    file, identity = lab.folder / "demo.json", recipe_hash(replace(lab.settings, folder=""))
+    """A folder belongs to one set of settings, and of stages."""
+    stages = [stage.name for stage in STAGES]
+    file, identity = lab.folder / "demo.json", recipe_hash(replace(lab.settings, folder=""), stages)
     if not file.exists():
         write_text(file, json.dumps({"identity": identity, **asdict(lab.settings)}, indent=1))
     elif json.loads(file.read_text("utf-8"))["identity"] != identity:
-        raise UserError(f"{lab.folder} holds a demo with other settings: remove it, or choose another --folder.")
+        why = "with other settings, or made by another version"
+        raise UserError(f"{lab.folder} holds a demo {why}: remove it, or choose another --folder.")

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from truing.engine import open_engine
 from truing.engine.base import Asking
 from truing.records import Answer, Example, Sampling
+from truing.run import Run
 from truing.run.progress import Progress
 from truing.settings import Machine, RunSettings
 from truing.world.corpora import prompts
-from truing.world.measure import LONGEST, Found, capabilities, share
+from truing.world.measure import LONGEST, Found, capabilities, evaluated, share, with_rewards
 from truing.world.town import town
 
 
@@ -36,7 +38,7 @@ class Lab:
         self.settings, self.machine, self.town = settings, machine, town(0)
         self.folder = Path(settings.folder)
         self.found: dict[str, dict[str, Any]] = {}
-        few = 10 if settings.quick else 1
+        self.few = few = 10 if settings.quick else 1
         self.questions, self.asked, self.wishes = 1500 // few, 3000 // few, 1800 // few
         self.evaluation = prompts(self.town, self.questions, settings.seed, held=True)
 
@@ -63,6 +65,12 @@ class Lab:
         """What it can do when it gives its likeliest answer."""
         found = capabilities(self.town, engine, self.settings.seed, self.questions // 10)
         return {"skills": {skill: share([float(r) for r in right]) for skill, right in found.items() if right}}
+
+    def aligned(self, who: str, run: Run) -> Found:
+        """What has become of the base model: gold, rewards and skills."""
+        engine, judge = (open_engine(m, self.machine) for m in (run.model, self.place("preference-model/model")))
+        answers = with_rewards(judge, self.answers(engine, self.evaluation, 1, 1))
+        return evaluated(self.town, who, answers) | self.skills(engine) | {"runs": [run.folder.name]}
 
     def run(self, name: str) -> RunSettings:
         return RunSettings(name=name, folder=str(self.folder), seed=self.settings.seed, save_every=100)

@@ -22,6 +22,7 @@ from truing.world.town import Town
 
 Found = dict[str, Any]
 LONGEST = 48  # tokens of an answer
+SCORES = ("reward", "gold")
 
 VALUES = {  # what is reported, and over which requests
     "helpful": ("harmless requests", lambda nature: nature != "harm"),
@@ -81,17 +82,27 @@ def margins(judge: Asking, pairs: Sequence[Example]) -> list[float]:
 def best_of_curve(town: Town, rated: Sequence[Example]) -> list[dict[str, Any]]:
     """What the best of k is worth, to the preference model and in truth, for every k that is a power of two; each is
     the mean over all subsets of k of the answers there are. `gained` is against one answer to the same question."""
-    n = len(rated[0].answers)
-    values = {
-        "reward": np.array([[a.reward for a in e.answers] for e in rated], dtype=float),
-        "gold": np.array([[gold(town, e.prompt, a.text).overall for a in e.answers] for e in rated]),
-    }
+    n, values = len(rated[0].answers), _worth(town, rated)
     points = []
     for k in (2**i for i in range(n.bit_length())):
         best = {name: value @ best_of_weights(n, k) for name, value in values.items()}
         gained = {f"{name} gained": interval(best[name] - value.mean(1)) for name, value in values.items()}
         points.append({"k": k, **{name: interval(value) for name, value in best.items()}, **gained})
     return points
+
+
+def typical(town: Town, rated: Sequence[Example]) -> list[tuple[float, float]]:
+    """Mean reward and mean gold of the answers to each question."""
+    reward, worth = (value.mean(1).round(4).tolist() for value in _worth(town, rated).values())
+    return list(zip(reward, worth))
+
+
+def _worth(town: Town, rated: Sequence[Example]) -> dict[str, np.ndarray]:
+    """[questions, answers] to the preference model, and in truth."""
+    return {
+        "reward": np.array([[a.reward for a in e.answers] for e in rated], dtype=float),
+        "gold": np.array([[gold(town, e.prompt, a.text).overall for a in e.answers] for e in rated]),
+    }
 
 
 def interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
@@ -121,5 +132,8 @@ def in_words(found: Found) -> str:
     for name, v in found.get("numbers", {}).items():
         value = f"{v['mean']:.2f} [{v['low']:.2f}, {v['high']:.2f}]" if isinstance(v, dict) else f"{v:.2f}"
         said.append(f"   {name}: {value}")
+    for way in found.get("ways", ()):
+        gained = ", ".join(f"{name} {{mean:+.3f}} [{{low:+.3f}}, {{high:+.3f}}]".format(**way[name]) for name in SCORES)
+        said.append(f"   {way['who']} gains {gained}")
     counts = ", ".join(f"{count} {name}" for name, count in found.get("counts", {}).items())
     return "\n".join([*said, f"   {counts}"] if counts else said)

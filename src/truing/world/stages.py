@@ -6,6 +6,7 @@ words are what people read while it runs, and give it a row in STAGES.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -34,8 +35,10 @@ from truing.world.measure import (
     margins,
     ordered,
     share,
+    typical,
     with_rewards,
 )
+from truing.world.ways import reinforce
 
 # Ten words more are worth two thirds of everything else, and of ten falsehoods nine are believed.
 WORDY = Crowd((Worker("wordy", length=4.0, blind=0.9),), seed=1)
@@ -105,12 +108,17 @@ def choose(lab: Lab) -> Found:
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
     rated = with_rewards(judge, lab.answers(policy, lab.evaluation[: lab.questions // 3], 16, 3))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
-    return evaluated(lab.town, "best of 16", best) | {"curve": best_of_curve(lab.town, rated)}
+    return evaluated(lab.town, "best of 16", best) | {
+        "curve": best_of_curve(lab.town, rated),
+        "base": typical(lab.town, rated),
+        "cost": {"drawn": 0, "seconds": 0.0, "each": 16},
+    }
 
 
 def align(lab: Lab) -> Found:
     """The base model answers questions eight times each; it then learns to give those answers at once that the
     preference model likes best (negative log-likelihood on the best of eight)."""
+    began = time.monotonic()
     policy = open_engine(lab.settings.model, lab.machine)
     judge = open_engine(lab.place("preference-model/model"), lab.machine)
     asked = prompts(lab.town, lab.wishes, lab.settings.seed + 2)
@@ -128,10 +136,10 @@ def align(lab: Lab) -> Found:
             run=lab.run("aligned"),
         )
     )
-    engine = open_engine(run.model, lab.machine)
-    counts = {"questions": len(asked), "answers drawn": ANSWERS * len(asked), "learnt": len(best)}
-    answers = with_rewards(judge, lab.answers(engine, lab.evaluation, 1, 1))
-    return evaluated(lab.town, "aligned", answers) | lab.skills(engine) | {"runs": ["aligned"], "counts": counts}
+    drawn = ANSWERS * len(asked)
+    cost = {"drawn": drawn, "seconds": round(time.monotonic() - began, 1), "each": 1}
+    counts = {"questions": len(asked), "answers drawn": drawn, "learnt": len(best)}
+    return lab.aligned("aligned", run) | {"counts": counts, "cost": cost}
 
 
 def spoil(lab: Lab) -> Found:
@@ -189,5 +197,6 @@ STAGES = (
     Stage("learn", "Learn what it prefers", learn),
     Stage("choose", "Choose the best of sixteen", choose),
     Stage("align", "Train the model to be like that", align),
+    Stage("reinforce", "Train it on its own answers", reinforce),
     Stage("spoil", "See it go wrong", spoil),
 )

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from truing.claims.base import Cell, Curve, Found, Picture, grid
 from truing.claims.judging import SEEDS, Value, above, below, curve, difference, over_seeds, per_seed
 from truing.claims.rl import rolled, started
 from truing.stats.intervals import Interval, mean_t
-from truing.stats.laws import fall, smoothed
+from truing.stats.laws import smoothed
 
 SIZE, SMOOTH = "small", 5
 ITERATIONS = {"noisy": 100, "wordy": 80}  # under a wordy crowd it goes faster
@@ -57,6 +59,7 @@ ARMS = VANILLA | MAX
 BOTH = ("vanilla", "kl 0.05", "max")  # arms that both crowds have
 SENTINELS = ("vanilla", "kl 0.05", "max", "lambda 0", "critic first", "fixed ratio", "max − kl", "max + mix")
 TRUTH = "reward/world:gold.overall"
+NOISE = 0.05  # of gold: twice the error of a difference of two means over five iterations of 128 answers
 NEAR = 0.125  # of gold, an eighth of its range: ends that are within it are alike
 Row = tuple[str, Interval | float | None, Literal["effect", "control", "context"]]
 
@@ -91,23 +94,23 @@ def final(found: Mapping[str, Any]) -> float:
 
 
 def begun(found: Mapping[str, Any]) -> float:
-    """Gold of the answers before the first step."""
-    return float(found[f"curve/{TRUTH}"][0])
+    """Gold of the first five iterations, in which rates are still low."""
+    return float(smoothed(found[f"curve/{TRUTH}"], SMOOTH)[0])
 
 
 def peak(found: Mapping[str, Any]) -> float:
     return float(smoothed(found[f"curve/{TRUTH}"], SMOOTH).max())
 
 
-def fell(found: Mapping[str, Any]) -> float | None:
-    """The iteration at which a quarter of what gold had gained is lost; where it gained nothing, at which it is below
-    its start by a quarter of the way to nothing. None where it held."""
-    values, start = found[f"curve/{TRUTH}"], begun(found)
-    at = fall(values, start, SMOOTH)
-    if at is not None:
-        return at
-    low = [n for n, value in enumerate(smoothed(values, SMOOTH)) if value < 0.75 * start]
-    return low[0] + SMOOTH - 1 if low and peak(found) <= start else None
+def fell(found: Mapping[str, Any]) -> int | None:
+    """The iteration at which a quarter of what gold had gained is lost, and more than noise; where it had gained no
+    more than that, at which a quarter of its level is. None where it held."""
+    values, start = smoothed(found[f"curve/{TRUTH}"], SMOOTH), begun(found)
+    top = int(values.argmax())
+    gain = float(values[top]) - start
+    bound = values[top] - max(gain / 4, NOISE) if gain > NOISE else 0.75 * start
+    low = np.flatnonzero(values[top:] < bound)
+    return top + int(low[0]) + SMOOTH - 1 if low.size else None
 
 
 def last(name: str) -> Value:
