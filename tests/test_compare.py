@@ -7,7 +7,8 @@ import pytest
 
 import truing
 from truing.cli import main
-from truing.commands.compare import Compare, _arm
+from truing.commands.arms import Compare, arm_of
+from truing.commands.compare import compare
 from truing.commands.compared import START, ahead, pictures, stability, varied
 from truing.config import load
 from truing.records import UserError
@@ -28,13 +29,13 @@ RECIPE = {"model": "world:tiny", "data": {"path": "pairs.jsonl"}, "rewards": ["w
 
 def test_an_arm_is_a_method_with_settings_of_its_own():
     settings = load(Compare, RECIPE | {"optim": {"lr": 0.25}})
-    arm = _arm(settings, "a_lol:eps=none,value.samples=2,sampler=filter,optim.batch=4")
+    arm = arm_of(settings, "a_lol:eps=none,value.samples=2,sampler=filter,optim.batch=4")
     assert (arm.method, arm.eps, arm.value.samples, arm.sampler) == ("a_lol", None, 2, "filter")
     assert (arm.optim.lr, arm.optim.batch, arm.rewards) == (0.25, 4, ("world:gold",))
     assert type(arm).__name__ == "Offline"
     for text, said in (("alol", "no method 'alol'"), ("dpo:beta", "key=value"), ("dpo:betta=1", "betta")):
         with pytest.raises(UserError, match=said):
-            _arm(settings, text)
+            arm_of(settings, text)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,71 @@ def test_an_arm_is_a_method_with_settings_of_its_own():
 def test_mistakes(more, said):
     with pytest.raises(UserError, match=said):
         load(Compare, RECIPE | more)
+
+
+LEARNER = {"iterations": 3, "rollouts": 8, "optim": {"lr": 1e-3, "batch": 4}, "critic": {"pretrain": 1}}
+
+
+def test_an_arm_of_ppo_shares_all_but_how_it_learns():
+    data = {"path": "pairs.jsonl", "max_tokens": 99}
+    looks = {"every": 9, "count": 7}
+    settings = load(
+        Compare,
+        RECIPE
+        | {"data": data, "arms": ["nll", "ppo", "ppo:preset=vanilla,critic.pretrain=0"], "ppo": LEARNER, "watch": looks}
+        | {"run": {"save_every": 400}, "optim": {"lr": 0.25}, "sampling": {"max_tokens": 17, "temperature": 0.0}},
+    )
+    arm, bare = arm_of(settings, "ppo"), arm_of(settings, settings.arms[2])
+    assert (arm.model, arm.data, arm.rewards) == (settings.model, settings.data, settings.rewards)
+    assert (arm.optim.lr, arm.rollouts, arm.preset, arm.critic.start) == (1e-3, 8, "max", "policy")
+    assert (arm.sampling.max_tokens, arm.sampling.temperature) == (17, 1.0)  # the end may be greedy, learning is not
+    assert (bare.preset, bare.kl.coefficient, bare.critic.pretrain, bare.optim.lr) == ("vanilla", 0, 0, 1e-3)
+    assert arm.moves == 2 and (arm.watch.every, arm.watch.count, arm.run.save_every) == (4, 7, 20)
+
+
+@pytest.mark.parametrize(
+    ("arm", "block", "said"),
+    [
+        ("ppo:model=world:small", LEARNER, "model is the same for all arms"),
+        ("ppo:watch.every=3", LEARNER, "watch.every is the same for all arms"),
+        ("ppo", LEARNER | {"rewards": ["lexical:length"]}, "ppo.rewards is the same for all arms"),
+        ("ppo", LEARNER | {"rollout": 8}, "the arm ppo: rollout is not a known key; did you mean rollouts"),
+        ("ppo:rollouts=6", LEARNER, "the arm ppo:rollouts=6: rollouts must be a multiple of optim.batch"),
+        ("ppo:critic.start=reward", LEARNER, "ppo.critic.start is reward"),
+        ("nll", LEARNER, "no arm is ppo"),
+    ],
+)
+def test_mistakes_in_an_arm_of_ppo(arm, block, said):
+    with pytest.raises(UserError, match=said):
+        arm_of(load(Compare, RECIPE | {"arms": [arm], "ppo": block}), arm)
+
+
+def test_ppo_begins_and_ends_as_the_other_arms_do(tmp_path, monkeypatch, capsys):
+    """A policy that learns nothing (rate 0) says in the end, word for word, what the start says, as imitation does that
+    learns nothing; one that learns from the judge of the others moves, and its cost is counted."""
+    monkeypatch.chdir(tmp_path)
+    truing.write("pairs.jsonl", helpful(town(0), 24, 0), "truing")
+    still = "ppo:optim.lr=0,critic.lr=0"
+    recipe = RECIPE | {
+        "arms": ["nll:optim.lr=0", "ppo", still],
+        "ppo": LEARNER,
+        "seeds": 1,
+        "count": 12,
+        "optim": {"batch": 8},
+        "sampling": {"max_tokens": 12},
+        "machine": {"dtype": "fp32", "threads": 1},
+        "watch": {"every": 2, "count": 4, "max_tokens": 12},
+        "run": {"name": "c"},
+    }
+    found = compare(load(Compare, recipe))
+    start, (learnt,), (same,), (other,) = found[START][0], found["ppo"], found[still], found["nll:optim.lr=0"]
+    assert same["values"] == other["values"] == start["values"] != learnt["values"]
+    assert (learnt["drawn"], learnt["updates"], other["drawn"], other["updates"]) == (24, 4, 0, 3)
+    assert learnt["F"] == 8 * (3 * 1 + 3 * 1 + 2 * 3 + 3 * 3)  # reference, critic; what policy and critic learn
+    looks = [[tuple(look) for look in one["curves"]["reward"]] for one in (learnt, same, other)]
+    assert looks[0][0] == looks[1][0] == looks[2][0] and looks[0][0][0] == 0  # before any policy has moved
+    assert [step for step, _ in looks[0]] == [0, 2, 4]
+    assert "drawn" in capsys.readouterr().out
 
 
 def test_cells_are_run_once_and_a_new_arm_pays_for_itself(tmp_path, monkeypatch, capsys):

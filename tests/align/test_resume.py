@@ -31,6 +31,7 @@ TOUCHES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shu
 # 23 rows in steps of 4: epochs end inside a step and between two checkpoints, and the last step is smaller.
 COMMON = "./model --data.path pairs.jsonl --optim.batch 4 --optim.epochs 3 --optim.lr 1e-2 --run.save_every 3 "
 COMMON += "--machine.threads 1 --machine.dtype fp32"
+PROMPTS, PASSES, ALONE = 4, 3, 1  # of an iteration of PPO: two steps a pass; iterations in which the critic is alone
 COMMANDS = {
     "sft": f"sft {COMMON}",
     "pm": f"pm {COMMON}",
@@ -42,6 +43,13 @@ COMMANDS = {
     "bf16": f"offline {COMMON.replace('fp32', 'bf16')} --method dpo",
     "mixture": f"sft {COMMON.replace('pairs.jsonl', 'pairs.jsonl more.jsonl')} --data.weights 3 1 --optim.steps 17",
     "watched": f"sft {COMMON} --watch.every 4 --watch.count 3 --watch.max_tokens 6",
+    # All that PPO carries from one iteration to the next: two optimisers, moments of the scores, a KL coefficient that
+    # moves, prompts and mixed texts in an order, the best policy so far, a critic that begins before the policy.
+    "ppo": "ppo ./model --data.path pairs.jsonl --rewards lexical:distinct lexical:length*-.1 --test lexical:length*-1 "
+    f"--rollouts {PROMPTS} --optim.batch {PROMPTS // 2} --optim.epochs {PASSES} --iterations 5 --optim.lr 1e-2 "
+    f"--critic.start policy --critic.lr 1e-2 --critic.pretrain {ALONE} --kl.target 0.5 --kl.horizon 20 "
+    "--mix.path more.jsonl --sampling.max_tokens 6 --watch.every 2 --watch.count 2 --watch.max_tokens 6 "
+    "--run.save_every 2 --machine.threads 1 --machine.dtype fp32",
 }
 
 
@@ -57,6 +65,7 @@ def serve() -> None:
     import truing.align.preference
     import truing.align.sft
     import truing.commands.offline
+    import truing.commands.ppo
     import truing.commands.report
     import truing.engine.open
     import truing.model.load  # noqa: F401
@@ -91,12 +100,14 @@ def run_and_die(order: dict, touched: mmap.mmap) -> None:
 
     def before_touching(event: str, args: tuple) -> None:
         if event in TOUCHES or (event == "open" and order["folder"] in str(args[0])):
-            count = int.from_bytes(touched[:], "little") + 1
-            touched[:] = count.to_bytes(8, "little")
-            if count == order.get("touch"):
+            number = int.from_bytes(touched[:], "little") + 1
+            touched[:] = number.to_bytes(8, "little")
+            if number == order.get("touch"):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(before_touching)
+    if "updates" in order:
+        die_after(order["updates"])
     from truing.cli import main
 
     try:
@@ -105,6 +116,22 @@ def run_and_die(order: dict, touched: mmap.mmap) -> None:
     except BaseException:
         code = 70
     os._exit(code)
+
+
+def die_after(updates: int) -> None:
+    """As soon as optimisers have moved weights so often."""
+    from truing.engine.optim import Optimiser
+
+    step, left = Optimiser.step, [None] * updates
+
+    def last(self: Optimiser, norm: object) -> dict:
+        told = step(self, norm)
+        left.pop()
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return told
+
+    Optimiser.step = last
 
 
 # ── asking for it ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +167,7 @@ class Laboratory:
         return [*COMMANDS[case].split(), "--run.name", name]
 
     def __call__(self, case: str, name: str, **death: float) -> Ended:
-        """Run a command; `seconds`, `touch` or `bytes` say when it is killed."""
+        """Run a command; `seconds`, `touch`, `bytes` or `updates` say when it is killed."""
         log = self.home / f"{name}.log"
         order = {"words": self.words(case, name), "log": str(log), "folder": f"runs/{name}", **death}
         assert self.server.stdin and self.server.stdout
@@ -165,8 +192,9 @@ class Laboratory:
         for row in metrics:
             del row["seconds"]
         assert [row["step"] for row in metrics] == list(range(1, len(metrics) + 1))
-        files = [*sorted((run / "model").iterdir()), run / "samples.jsonl"]
-        return {"metrics": metrics} | {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        models = [file for name in ("model", "critic", "best") for file in sorted((run / name).glob("*"))]
+        hashes = {str(f.relative_to(run)): hashlib.sha256(f.read_bytes()).hexdigest() for f in models}
+        return {"metrics": metrics, "samples": (run / "samples.jsonl").read_text()} | hashes
 
     def close(self) -> None:
         assert self.server.stdin
@@ -192,9 +220,10 @@ def lab(tmp_path_factory):
 
 
 def deaths(few: int, many: int, *cases: str) -> list:
-    """A few for every day; for the long suites, many of every command."""
+    """A few for every day; for the long suites, many of every command, and not so many of a slow one."""
+    often = {case: many if case != "ppo" else many // 3 for case in COMMANDS}
     return [pytest.param(case, few) for case in cases] + [
-        pytest.param(case, many, marks=pytest.mark.slow, id=f"{case}-{many}") for case in COMMANDS
+        pytest.param(case, kills, marks=pytest.mark.slow, id=f"{case}-{kills}") for case, kills in often.items()
     ]
 
 
@@ -222,6 +251,24 @@ def test_killed_before_a_file_operation(lab, case, kills):
         assert lab(case, name, touch=touch).killed
         assert not lab(case, name).killed
         assert lab.outcome(name) == expected, f"killed before file operation {touch} of {whole.touches}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_killed_between_two_passes_over_the_same_answers(lab, number):
+    """Policy and critic have learnt from an iteration's answers, not as often as they shall: it is all done again."""
+    _, expected = lab.undisturbed("ppo")
+    assert {"model/model.safetensors", "critic/model.safetensors", "best/model.safetensors"} <= set(expected)
+    moves = 2 * PASSES  # of each network in an iteration
+    before = ALONE * moves + (number - 1 - ALONE) * 2 * moves
+    name = f"ppo-passes-{number}"
+    run = lab.home / "runs" / name
+    assert lab("ppo", name, updates=before + moves + 1).killed  # the policy is a step ahead of the critic, in pass two
+    done = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert done == list(range(1, number))
+    ended = lab("ppo", name)
+    assert not ended.killed and ("continues after step 2" if number > 2 else "begins again") in ended.said
+    assert lab.outcome(name) == expected
 
 
 @pytest.mark.parametrize("case", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from truing.claims import aligned as room
-from truing.claims.aligned import Lesson, aligned
+from truing.claims.aligned import Lesson, aligned, online
 from truing.run import set_output
 from truing.world.judge import gold
 from truing.world.mixtures import GOOD, Mixture
@@ -45,3 +45,15 @@ def test_a_method_begins_at_the_reference_and_says_what_was_left_over(tmp_path):
     assert len([*tmp_path.glob("reference-*")]) == 1 and not [*tmp_path.glob(".aligned-*")]
     pairs = aligned(tmp_path, method="dpo", beta=0.2, **small)
     assert "kept" not in pairs and pairs["updates"] >= 1
+
+
+def test_ppo_begins_at_the_same_reference_and_draws_as_many_answers_as_it_may(tmp_path):
+    small = {"seed": 0, "size": "tiny", "n": 128}
+    other = aligned(tmp_path, method="nll", **small)
+    critic, optim = {"pretrain": 1}, {"batch": 64}
+    found = online(tmp_path, method="ppo", times=1, critic=critic, optim=optim, **small)
+    assert len([*tmp_path.glob("reference-*")]) == 1 and not [*tmp_path.glob(".online-*")]
+    assert (found["drawn"], found["updates"], json.dumps(found) != "") == (128, 1, True)
+    assert found["curve/reward"][0] == other["curve/reward"][0]  # the same prompts, before the policy has moved
+    assert found["F"] == 64 * (2 + 2 + 1 * 3 + 2 * 3)
+    assert len(found["gold"]) == len(other["gold"]) and found["gold"] != other["gold"]

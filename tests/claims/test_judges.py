@@ -276,6 +276,7 @@ def offline(gold, unique=lambda p: 0.9, kept=lambda p: 0.6, caught=0.9, drop=lam
     def say(p):
         level = gold(p) + RANDOM.normal(0, 0.003)
         found = {"gold": [level] * 2, "unique": unique(p), "length": 9.0, "kept": kept(p), "asked": 300}
+        found |= {"updates": 40, "F": 15_000 * p.get("times", 1)}
         found |= {"dropped are bad": caught, "bad are dropped": caught + RANDOM.normal(0, 0.003)}
         found |= {f"gold/{part}": level for part in ("helpful", "honest", "harmless", "fluent", "informative")}
         curve = [(0, level - 0.05), (4, level - 0.05 if late else level), (8, level + drop(p)), (12, level)]
@@ -301,6 +302,16 @@ def bad_data(ours):
     return level
 
 
+def unsteady(spread):
+    """PPO is worse with few answers, and its seeds are far apart."""
+
+    def level(p):
+        away = spread * (p["seed"] % 2 - 0.5)
+        return 0.75 + 0.005 * p["times"] + away if p["method"] == "ppo" else by_method()(p)
+
+    return level
+
+
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
@@ -319,6 +330,8 @@ def bad_data(ours):
          offline(lambda p: 0.7 if p["method"] == "a_lol_ref_free" else 0.8)),
         ("L10", offline(by_method()), offline(lambda p: 0.6 + p["n"] / 1e5 if p["method"] != "start" else 0.5)),
         ("L10", offline(by_method()), offline(by_method(), late=True)),
+        ("L11", offline(unsteady(0.04)), offline(unsteady(0.0))),
+        ("L11", offline(unsteady(0.04)), offline(lambda p: unsteady(0.04)(p) + 0.06 * (p.get("times") == 3))),
         ("L12", offline(by_method(), lambda p: 0.1 if "eps" in p and p["eps"] is None else 0.9), offline(by_method())),
     ],
 )  # fmt: skip

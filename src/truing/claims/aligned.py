@@ -1,4 +1,5 @@
-"""Studies of offline alignment: one method with one seed on answers of mixed character, and what the policy is worth.
+"""Studies of offline alignment: one method with one seed on answers of mixed character, and what the policy is worth;
+and PPO beside them, which asks the same judge about answers of its own.
 
 The data are answers to the world's questions, a share of them (`noise`) by somebody careless, reckless, evasive or
 lying, the others by an expert. Methods that learn from single answers get these; methods that learn from pairs get each
@@ -18,8 +19,11 @@ from typing import Any, Literal
 import numpy as np
 
 from truing.align.credit import FILE
+from truing.align.ingredients import Ppo
+from truing.align.ledger import Ledger
 from truing.align.methods import METHODS, Offline
 from truing.align.offline import offline
+from truing.align.ppo import ppo
 from truing.align.rewards import Part
 from truing.align.sft import Sft, sft
 from truing.claims.lessons import TOWN
@@ -29,7 +33,7 @@ from truing.data import demonstrations, write
 from truing.engine import open_engine
 from truing.evaluate.judges import Rule
 from truing.records import Example, Sampling, fingerprint
-from truing.schema import plain
+from truing.schema import merge, plain
 from truing.settings import Data, Optim, RunSettings, Watch
 from truing.stats.text import distinct, unique_rate
 from truing.world.build import SIZES, shipped
@@ -39,10 +43,20 @@ from truing.world.judge import gold
 from truing.world.measure import LONGEST
 from truing.world.mixtures import FACTS, GOOD, GROUNDED, Mixture
 
+LOOKED_AT = ("reward", "unique", "kl", "length")
 PARTS = ("helpful", "honest", "harmless", "fluent", "informative", "on_topic")
 ASKED, SAMPLES = 300, 2
 IMITATED, ALIGNED = 0.1, 0.1  # of the rate that a size was pre-trained with
 WATCHED, LOOKS = 64, 8  # at the policy while it learns
+OWN, CRITIC = 64, 1e-3  # answers of PPO in an iteration and its critic's rate, chosen with seed 99 as `PPO` was
+PPO: dict[str, Any] = {
+    "preset": "max",
+    "rollouts": OWN,
+    "critic": {"start": "policy", "pretrain": 3, "lr": CRITIC},
+    "update": {"whiten": True},
+    "reward": {"clip": None},
+    "sampling": {"max_tokens": LONGEST},
+}
 
 
 TASKS = {
@@ -114,20 +128,60 @@ def aligned(
         optim = Optim(lr=rate * ALIGNED * SIZES[size].lr, batch=32, warmup=0.1, steps=steps)
         run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
         updates = steps or max(1, round(n / 32))
-        file = str(Path(scratch) / "shown.jsonl")
-        write(file, shown, "truing")
-        watch = Watch(every=max(1, updates // LOOKS), prompts=file, count=len(shown), max_tokens=LONGEST)
+        watch = _watch(scratch, shown, updates)
         how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
         base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
         done = offline(load(Offline, plain(base), settings), learnt, [judge(part) for part in judged_by])
         view = done.view()
         found = worth(done.model, seed, asked) | {"updates": len(view.series("rows"))}
-        for name in ("reward", "unique", "kl", "length"):
+        for name in LOOKED_AT:
             found[f"curve/{name}"] = view.series(f"watch/{name}")
         for name in ("at_lower", "at_upper", "effective"):
             if series := view.series(f"importance/{name}"):
                 found[f"importance/{name}"] = float(np.mean([value for _, value in series]))
         return found | _left_over(done.folder / FILE, learnt)
+
+
+def online(
+    folder: Path,
+    *,
+    method: Literal["ppo"],
+    times: int,
+    seed: int,
+    size: str = "base",
+    n: int = 2000,
+    noise: float = 0.5,
+    **settings: Any,
+) -> dict[str, Any]:
+    """PPO from the same reference, with the same judge and prompts: it has `times` as many answers judged, its own, as
+    the other methods are given. `settings` are sections of `truing ppo`."""
+    lesson = Lesson(Mixture(noise=noise), n, seed)
+    start = reference(folder, size, lesson)
+    shown, asked = _held_out(lesson.mixture.kinds, seed)
+    iterations = round(times * n / OWN)
+    with TemporaryDirectory(dir=folder, prefix=".online-") as scratch:
+        recipe = {
+            "model": start,
+            "data": plain(_data()),
+            "rewards": ["world:gold.overall"],
+            "test": ["world:gold.overall"],
+            "iterations": iterations,
+            "optim": {"lr": ALIGNED * SIZES[size].lr, "batch": OWN // 2},
+            "machine": plain(MACHINE),
+            "run": {"name": "run", "folder": scratch, "seed": seed, "save_every": 0},
+            "watch": plain(_watch(scratch, shown, iterations)),
+        }
+        how, judges = load(Ppo, merge(merge(PPO, recipe), settings)), [judge("overall")]
+        done = ppo(how, judges, (), judges, lesson.singles())
+        view = done.view()
+        found = worth(done.model, seed, asked) | {
+            "updates": (how.iterations - how.alone) * how.moves,
+            "drawn": sum(rows for _, rows in view.series("rows")),
+            "F": sum(told["F"] for phase, told in Ledger.read(done).items() if phase != "watching"),
+        }
+        for name in LOOKED_AT:
+            found[f"curve/{name}"] = how.at_updates(view.series(f"watch/{'test' if name == 'reward' else name}"))
+        return found
 
 
 def judge(part: str) -> Part:
@@ -175,6 +229,12 @@ def _left_over(file: Path, learnt: Sequence[Example]) -> dict[str, Any]:
         "dropped are bad": float(np.mean(left)) if left else float("nan"),
         "bad are dropped": float(np.mean(caught)) if caught else float("nan"),
     }
+
+
+def _watch(scratch: str, shown: Sequence[Example], steps: int) -> Watch:
+    file = str(Path(scratch) / "shown.jsonl")
+    write(file, shown, "truing")
+    return Watch(every=max(1, steps // LOOKS), prompts=file, count=len(shown), max_tokens=LONGEST)
 
 
 def _data() -> Data:

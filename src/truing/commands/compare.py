@@ -1,70 +1,47 @@
 """`truing compare`: methods on the same data with the same budget, several seeds each, one table.
 
-A cell is one arm with one seed: a run of `truing offline`, and what its model then says to prompts that nothing was
-learnt from. Cells are rows of a file that only grows, so a comparison that was killed goes on, and one with another arm
-pays for that arm alone. Rewards, values and reference log-probabilities are shared by all cells.
+A cell is one arm with one seed: a run of `truing offline`, or of `truing ppo`, and what its model then says to prompts
+that nothing was learnt from. Cells are rows of a file that only grows, so a comparison that was killed goes on, and one
+with another arm pays for that arm alone. Rewards, values and reference log-probabilities are shared by all cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from truing.align.methods import METHODS, Offline
+from truing.align.ingredients import Ppo
+from truing.align.ledger import Ledger
 from truing.align.offline import offline as align
+from truing.align.ppo import ppo
 from truing.align.rewards import Part, Rewards, as_text
+from truing.commands.arms import Arm, Compare, arm_of, base_of
 from truing.commands.compared import NOTE, START, pictures
 from truing.commands.compared import rows as compared
 from truing.commands.evaluate import items
 from truing.commands.offline import judges, read_all
 from truing.commands.pictures import page
 from truing.commands.tables import report, show
-from truing.config import load, recipe_hash
+from truing.config import recipe_hash
 from truing.data import write
 from truing.engine import open_engine
 from truing.evaluate.rows import Rows
-from truing.records import Example, Sampling, UserError, fingerprint
-from truing.run import read_run, say, set_output
-from truing.schema import Mistake, at_least, plain
+from truing.records import Example, UserError, fingerprint
+from truing.run import Run, say, set_output
 from truing.stats.text import distinct, unique_rate
 
-FIXED = ("model", "data", "method", "rewards", "run", "machine", "cache")
-
-
-@dataclass(frozen=True)
-class Compare(Offline):
-    """Several methods, or one with several settings, on the same data: who is better, by how much, how surely?"""
-
-    arms: tuple[str, ...] = ("nll", "filtered_nll", "a_lol", "dpo")
-    """methods, each perhaps with settings of its own: a_lol:eps=0.2,sampler=filter"""
-    seeds: int = 5
-    test: tuple[str, ...] = ()
-    """who judges in the end; none takes the judges of --rewards"""
-    prompts: str = "world:evaluation"
-    """what is asked in the end: world:evaluation, a file or a hub name"""
-    count: int = 200
-    """of the world's prompts"""
-    sampling: Sampling = Sampling(max_tokens=48)  # noqa: RUF009 - frozen
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(self, 1, "seeds", "count")
-        if not (self.test or self.rewards):
-            raise Mistake(("test",), "names no judge: who says in the end what answers are worth?")
-        if self.method != Offline.method:
-            raise Mistake(("method",), "is what the arms name: --arms METHOD METHOD …")
-        if len(set(self.arms)) < len(self.arms) or not self.arms:
-            raise Mistake(("arms",), "names one arm twice, or none.")
+__all__ = ["Compare", "compare", "estimate"]
 
 
 def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dict[str, Any]:
     """Run what is missing, print the table, write the page."""
-    arms = {name: _arm(settings, name) for name in settings.arms}
-    folder = Path(settings.run.folder) / (settings.run.name or f"compare-{recipe_hash(_base(settings))[:8]}")
+    arms = {name: arm_of(settings, name) for name in settings.arms}
+    name = f"compare-{recipe_hash(base_of(settings), settings.ppo or ())[:8]}"
+    folder = Path(settings.run.folder) / (settings.run.name or name)
     asked = [replace(e, answers=(), judgements=()) for e in items(settings.prompts, settings.count, 0)]
     learnt = read_all(settings.data, examples)
     rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
@@ -103,27 +80,25 @@ class Bench:
     asked: Sequence[Example]
     settings: Compare
 
-    def cell(self, name: str, arm: Offline, seed: int) -> dict[str, Any]:
+    def cell(self, name: str, arm: Arm, seed: int) -> dict[str, Any]:
         """A run, and what its model is worth."""
         run = replace(arm.run, folder=str(self.folder), name=f"{_slug(name)}-{seed}", seed=seed)
-        how = replace(arm, run=run, cache=arm.cache or str(self.folder / "cache"))
         before = set_output("quiet")
         try:
-            done = align(how, self.learnt, self.rewarding)
+            done = self.trained(replace(arm, run=run))
         except UserError as error:
             raise UserError(f"{name}, seed {seed}: {error}") from error
         finally:
             set_output(before)
-        view = read_run(done.folder)
-        ledger = [e["phases"] for e in view.events if e["event"] == "ledger"]
-        spent = {
-            "updates": len(view.series("rows")),
-            "F": sum(told["training"]["F"] for told in ledger),
-            "seconds": sum(told["training"]["seconds"] for told in ledger),
-        }
-        curves = {key: view.series(f"watch/{key}") for key in ("reward", "unique", "kl", "length")}
+        spent, curves = _spent(done, arm), _curves(done, arm)
         say(f"{name}, seed {seed}: {spent['updates']} updates, {spent['seconds']:.0f} s")
-        return self.judged(name, done.model, seed) | spent | {"curves": {k: v for k, v in curves.items() if v}}
+        return self.judged(name, done.model, seed) | spent | {"curves": curves}
+
+    def trained(self, how: Arm) -> Run:
+        """With the judges that all arms have."""
+        if isinstance(how, Ppo):
+            return ppo(how, self.rewarding, (), self.rewarding if how.test else (), self.learnt)
+        return align(replace(how, cache=how.cache or str(self.folder / "cache")), self.learnt, self.rewarding)
 
     def judged(self, name: str, model: str, seed: int) -> dict[str, Any]:
         """What a model says to the prompts, judged; asked once."""
@@ -154,27 +129,28 @@ class Bench:
         return {k: v for k, v in row.items() if k not in ("key", "model")} | {"arm": name, "seed": seed}
 
 
-def _arm(settings: Compare, text: str) -> Offline:
-    """METHOD or METHOD:key=value,…"""
-    method, _, rest = text.partition(":")
-    if method not in METHODS:
-        raise Mistake(("arms",), f"{text}: there is no method '{method}'; there are {', '.join(METHODS)}.")
-    own: dict[str, Any] = {"method": method}
-    for one in filter(None, rest.split(",")):
-        key, equals, value = one.partition("=")
-        if not equals:
-            raise Mistake(("arms",), f"{text}: write settings as key=value.")
-        *above, last = key.split(".")
-        if (above or [last])[0] in FIXED or len(above) > 1:
-            raise Mistake(("arms",), f"{text}: {key} is the same for all arms.")
-        place = own.setdefault(above[0], {}) if above else own
-        place[last] = None if value == "none" else value
-    return load(Offline, plain(_base(settings)), own)
+def _spent(done: Run, arm: Arm) -> dict[str, float]:
+    """While it was trained. What offline methods keep and share is not counted, and looks are not."""
+    rows, online = [value for _, value in done.view().series("rows")], isinstance(arm, Ppo)
+    paid = [p for name, p in Ledger.read(done).items() if name == "training" or (online and name != "watching")]
+    return {
+        "updates": (len(rows) - arm.alone) * arm.moves if isinstance(arm, Ppo) else len(rows),
+        "drawn": sum(rows) if online else 0,
+        "F": sum(phase["F"] for phase in paid),
+        "seconds": sum(phase["seconds"] for phase in paid),
+    }
 
 
-def _base(settings: Compare) -> Offline:
-    """What all arms have in common."""
-    return Offline(**{f.name: getattr(settings, f.name) for f in fields(Offline)})
+def _curves(done: Run, arm: Arm) -> dict[str, list[tuple[int, float]]]:
+    """Of looks, at updates of the policy."""
+    view, found = done.view(), {}
+    for key in ("reward", "unique", "kl", "length"):
+        looks = view.series(f"watch/{'test' if isinstance(arm, Ppo) and key == 'reward' else key}")
+        if isinstance(arm, Ppo):
+            looks = arm.at_updates(looks)
+        if looks:
+            found[key] = looks
+    return found
 
 
 def _slug(name: str) -> str:

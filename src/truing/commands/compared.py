@@ -15,7 +15,8 @@ START, FEWEST = "start", 3  # seeds, for a whisker
 NOTE = (
     "intervals and sd over seeds, intervals of differences over seeds and prompts; unique … same reward: above the "
     "first arm, where both have the same reward; "
-    "F: passes while training, backward is two"
+    "drawn: answers of its own that an arm learns from; F: passes while training, backward is two, drawing is none; "
+    "s: seconds of training, drawing and judging included, looks not"
 )
 CURVES = {"reward": "reward", "unique": "share of different answers", "kl": "divergence", "length": "tokens"}
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -64,10 +65,10 @@ def rows(found: Found) -> tuple[list[str], dict[str, list[str]]]:
             f"{np.mean([one['unique'] for one in each]):.3g}",
             cell(more) if name not in (START, first) and (more := varied(found, name, first)) else "–",
             f"{np.mean([one['length'] for one in each]):.3g}",
-            *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "F")),
+            *(f"{np.mean([one.get(key, 0) for one in each]):,.0f}" for key in ("updates", "drawn", "F", "seconds")),
         ]
     columns = ["reward", f"above {START}", f"above {first}", "sd", "best − last", "collapsed", "unique"]
-    return [*columns, "… same reward", "words", "updates", "F"], lines
+    return [*columns, "… same reward", "words", "updates", "drawn", "F", "s"], lines
 
 
 def pictures(found: Found) -> list[dict[str, Any]]:

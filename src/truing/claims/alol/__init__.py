@@ -1,5 +1,5 @@
 """Leftover Lunch: Advantage-based Offline Policy Gradients for Language Models (Baheti et al., arXiv 2305.14718)."""
 
-from truing.claims.alol import data, ladder, methods
+from truing.claims.alol import data, ladder, methods, online
 
-CLAIMS = sorted([*methods.CLAIMS, *ladder.CLAIMS, *data.CLAIMS], key=lambda claim: int(claim.id[1:]))
+CLAIMS = sorted([*methods.CLAIMS, *ladder.CLAIMS, *data.CLAIMS, *online.CLAIMS], key=lambda claim: int(claim.id[1:]))

@@ -9,7 +9,7 @@ from truing.claims.aligned import aligned
 from truing.claims.base import Cell, Curve, Found, grid
 from truing.claims.judging import SEEDS, Value, curve, difference, mean
 from truing.stats.intervals import Interval, mean_t
-from truing.stats.looks import common
+from truing.stats.looks import common, drop
 
 SIZE, N, NOISE = "base", 2000, 0.5
 LADDER = ("nll", "filtered_nll", "a_lol_ref_free", "a_lol", "a_lol_seq")
@@ -46,6 +46,11 @@ def gain(found: Found, a: str, b: str, value: Value = GOLD, **where: Any) -> Int
     """a − b, of the shared cells, or of those with these parameters."""
     cells = found.where(**where) if where else main(found)
     return difference(cells, value, {"method": a}, {"method": b})
+
+
+def drop_of(found: Mapping[str, Any]) -> float:
+    """What of its best reward a run has lost by its end."""
+    return drop(found["curve/reward"])
 
 
 def looks(found: Found, method: str, name: str) -> Curve:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from truing.claims.aligned import aligned
-from truing.claims.alol.cells import FIXED, GOLD, LADDER, SETTING, N, first, gain, looks, main, of
+from truing.claims.alol.cells import FIXED, GOLD, LADDER, SETTING, N, drop_of, first, gain, looks, main, of
 from truing.claims.base import Claim, Found, Number, Outcome, Picture, grid
 from truing.claims.judging import Value, above, average, below, curve, lines, mean, over_seeds, per_seed
-from truing.stats.looks import COLLAPSED, drop
+from truing.stats.looks import COLLAPSED
 
 STEADY_ONES = ("a_lol_seq", "dpo", "wbc", "r_lol")
 RATES = (1.0, 3.0, 10.0)  # times the usual learning rate
@@ -40,13 +39,13 @@ SWEEPS = [*SHIFTS, *VALUES, *NORMS, *ORDERS]
 def l3(found: Found) -> Outcome:
     """Offline advantage methods are steady."""
     usual, spreads = found.where(rate=1.0), list[Number]()
-    drops = {m: per_seed(usual, _drop, method=m) for m in STEADY_ONES}
+    drops = {m: per_seed(usual, drop_of, method=m) for m in STEADY_ONES}
     more = over_seeds({s: drops["dpo"][s] - drops["a_lol_seq"][s] for s in drops["a_lol_seq"] if s in drops["dpo"]})
     numbers = lines(("best − last reward: dpo − a_lol_seq", more, "effect"))
     for rate in found.params("rate"):
         for method in STEADY_ONES:
             ends = per_seed(found, GOLD, method=method, rate=rate)
-            lost = over_seeds(per_seed(found, _drop, method=method, rate=rate))
+            lost = over_seeds(per_seed(found, drop_of, method=method, rate=rate))
             numbers += lines((f"best − last reward, {method}, rate × {rate:g}", lost, "context"))
             if len(ends) > 1:
                 spread = float(np.std([*ends.values()], ddof=1))
@@ -55,10 +54,6 @@ def l3(found: Found) -> Outcome:
     why = f"dpo loses {more.estimate:+.3f} more of its best" if more else "too few cells"
     picture = Picture("Steadiness", "updates", "gold", shown)
     return Outcome({"dpo loses more of its best": above(more)}, why, [*numbers, *spreads], [picture])
-
-
-def _drop(found: Mapping[str, Any]) -> float:
-    return drop(found["curve/reward"])
 
 
 def l9(found: Found) -> Outcome:

@@ -1,4 +1,4 @@
-"""Claims about methods on the same answers (arXiv 2305.14718): L1, L4, L5, L8, L11."""
+"""Claims about methods on the same answers (arXiv 2305.14718): L1, L4, L5, L8."""
 
 from __future__ import annotations
 
@@ -99,11 +99,6 @@ def l8(found: Found) -> Outcome:
     return Outcome(conditions, why, numbers)
 
 
-def l11(found: Found) -> Outcome:
-    """PPO is not here yet."""
-    return Outcome({}, "PPO has its own verb, and joins when it is there")
-
-
 CLAIMS = [
     Claim(
         "L1",
@@ -144,14 +139,5 @@ CLAIMS = [
         "the methods with truncated ratios gives more different answers than R-GOLD, with intervals.",
         of(*ORDER, "r_gold"),
         l8,
-    ),
-    Claim(
-        "L11",
-        "PPO is unstable and needs more data",
-        "PPO with the same rewards varies over seeds and needs many times the computation.",
-        "reported",
-        "PPO with its own rollouts beside these methods.",
-        (),
-        l11,
     ),
 ]
