@@ -84,7 +84,8 @@ CLAIMS = [
         "reported",
         f"{SETTING}. PPO from the same reference, with the same judge and prompts, has {TIMES[0]} and "
         f"{TIMES[1]} × {N} answers of its own judged. Over seeds it ends further from its mean than a_lol_seq (on "
-        "average of the two), and with either it ends below a_lol_seq, each with an interval that excludes 0. Passes, lengths, variety and collapsed seeds beside it.",
+        "average of the two), and with either it ends below a_lol_seq, each with an interval that excludes 0. Passes, "
+        "lengths, variety and collapsed seeds beside it.",
         [*of("start", "a_lol_seq"), *OWN],
         l11,
     ),
