@@ -71,15 +71,17 @@ def vowels(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pm(qwen, tmp_path_factory):
+    return judging(qwen, tmp_path_factory.mktemp("pm"), ("a good one", "bad"))
+
+
+def judging(start, folder, said):
     """A preference model, a step from where it began."""
-    folder = tmp_path_factory.mktemp("pm")
-    said = ("a good one", "bad")
     pairs = [
         truing.Example(e.prompt, tuple(map(truing.Answer, said)), (truing.Judgement("order", (0, 1)),)) for e in PROMPTS
     ]
     optim = {"lr": 1e-2, "batch": 4, "epochs": 1}
     run = truing.pm(
-        str(qwen), pairs, optim=optim, held_out=0, machine=MACHINE, run={"folder": str(folder), "name": "pm"}
+        str(start), pairs, optim=optim, held_out=0, machine=MACHINE, run={"folder": str(folder), "name": "pm"}
     )
     return run.model
 
@@ -363,6 +365,21 @@ def test_rewards_may_be_for_some_prompts_alone(qwen, vowels, tmp_path):
         done.view().series(n)[0][1] for n in ("reward", f"reward/{vowels} if kind=b", "reward/lexical:distinct")
     )
     assert total == pytest.approx(2 * some + every)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen"])
+def test_two_preference_models_and_a_callable_are_weighed(architecture, request, pm, vowels, tmp_path):
+    """Of another architecture than the policy, too; the critic begins as the first of them."""
+    policy = request.getfixturevalue(architecture)
+    other = judging(request.getfixturevalue("gpt2"), tmp_path, ("green", "blue"))
+    rewards = [f"{pm}*2", f"{other}*-0.5", vowels]
+    done = verb(settings(policy, rewards, tmp_path, critic={"start": "reward"}, iterations=2), PROMPTS)
+    total, first, second, third = (
+        [value for _, value in done.view().series(f"reward{name}")]
+        for name in ("", f"/{pm}", f"/{other}", f"/{vowels}")
+    )
+    assert np.allclose(total, 2 * np.array(first) - 0.5 * np.array(second) + np.array(third), atol=1e-5)
+    assert np.std([*first, *second]) > 0 and (done.folder / "critic").exists()
 
 
 def test_a_prompt_that_comes_twice_is_answered_twice(qwen, vowels, tmp_path):
