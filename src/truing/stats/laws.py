@@ -183,15 +183,19 @@ def smoothed(curve: Curve, smooth: int = 5) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(x, smooth).mean(1)
 
 
-def fall(gold: Curve, start: float, smooth: int = 5) -> int | None:
-    """The first iteration after the peak of smoothed gold that has lost a quarter of what was gained by then: below
-    peak − ¼·(peak − start). None where there is none, and where gold was never above the start: there was no gain."""
-    x = smoothed(_curves(gold)[0], smooth)
-    top = int(x.argmax())
-    if x[top] <= start:
+def fall(gold: Curve, start: float, smooth: int = 5, noise: float = 0.0) -> int | None:
+    """The iteration from which on smoothed gold has lost a quarter of what was gained at its peak, and more than
+    `noise`, for good: it is never back, and the last 2·smooth values are below that on average, too. Where no more than
+    `noise` was gained it has to lose a quarter of its level. None: it held."""
+    values = _curves(gold)[0]
+    x = smoothed(values, smooth)
+    top = float(x.max())
+    gain = top - start
+    bound = top - max(gain / 4, noise) if gain > noise else start - abs(start) / 4
+    if values[-2 * smooth :].mean() >= bound:
         return None
-    lost = np.flatnonzero(x[top:] < x[top] - (x[top] - start) / 4)
-    return top + int(lost[0]) + smooth - 1 if lost.size else None
+    held = np.flatnonzero(x >= bound)
+    return (int(held[-1]) + 1 if held.size else 0) + smooth - 1
 
 
 def lead(alarm: int | None, fell: int | None) -> int | None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from truing.claims.base import Cell, Curve, Found, Picture, grid
 from truing.claims.judging import SEEDS, Value, above, below, curve, difference, over_seeds, per_seed
 from truing.claims.rl import rolled, started
 from truing.stats.intervals import Interval, mean_t
-from truing.stats.laws import smoothed
+from truing.stats.laws import fall, smoothed
 
 SIZE, SMOOTH = "small", 5
 ITERATIONS = {"noisy": 100, "wordy": 80}  # under a wordy crowd it goes faster
@@ -28,6 +26,10 @@ VANILLA: dict[str, Arm] = {  # PPO with nothing, and with one ingredient of PPO-
     "kl 0.2": ("vanilla", {"kl.coefficient": 0.2}),
     "scaled": ("vanilla", {"reward.transform": "scale"}),
     "clipped 0.8": ("vanilla", {"reward.transform": "normalise", "reward.clip": 0.8}),
+    "clipped 0.8, folded": (
+        "vanilla",
+        {"reward.transform": "normalise", "reward.clip": 0.8, "critic.fold": True},
+    ),
     "clipped 0.3": ("vanilla", {"reward.transform": "normalise", "reward.clip": 0.3}),
     "advantages clipped": ("vanilla", {"update.whiten": True, "update.bound": 0.12}),
     "values clipped": ("vanilla", {"critic.clip": 0.2}),
@@ -37,7 +39,6 @@ VANILLA: dict[str, Arm] = {  # PPO with nothing, and with one ingredient of PPO-
     "lambda 1": ("vanilla", {"gae.lam": 1.0}),
     "critic from policy": ("vanilla", {"critic.start": "policy"}),
     "critic first": ("vanilla", {"critic.pretrain": 10}),
-    "critic folded": ("vanilla", {"critic.fold": True}),
     "fixed ratio": ("vanilla", {"update.ratio": "reference"}),
     "fixed ratio, kl 0.05": ("vanilla", {"update.ratio": "reference", "kl.coefficient": 0.05}),
     "both clipped": ("vanilla", {"update.whiten": True, "update.bound": 0.12, "critic.clip": 0.2}),
@@ -56,11 +57,10 @@ MAX: dict[str, Arm] = {  # PPO-max, and without one ingredient
     "max, from scrambled": ("max", {"begin": "scrambled"}),
 }
 ARMS = VANILLA | MAX
-BOTH = ("vanilla", "kl 0.05", "max")  # arms that both crowds have
+PLACES = {"vanilla": CROWDS, "kl 0.05": CROWDS, "max": CROWDS, "max + mix": ("noisy",)}  # the others: where it falls
 SENTINELS = ("vanilla", "kl 0.05", "max", "lambda 0", "critic first", "fixed ratio", "max − kl", "max + mix")
 TRUTH = "reward/world:gold.overall"
-NOISE = 0.05  # of gold: twice the error of a difference of two means over five iterations of 128 answers
-NEAR = 0.125  # of gold, an eighth of its range: ends that are within it are alike
+NOISE = 0.05  # of gold: of simulated runs that hold, 1.4% fall further than that in 100 iterations of 128 answers
 Row = tuple[str, Interval | float | None, Literal["effect", "control", "context"]]
 
 
@@ -77,12 +77,16 @@ def arm(name: str, crowds: Sequence[str] = CROWDS) -> list[Cell]:
 
 def _quick(params: Mapping[str, Any]) -> bool:
     """Seed 0 where it collapses fastest, and of what says most."""
-    return params["seed"] == 0 and params["crowd"] == "wordy" and params["arm"] in SENTINELS
+    return (
+        params["seed"] == 0
+        and params["arm"] in SENTINELS
+        and params["crowd"] == PLACES.get(params["arm"], ("wordy",))[-1]
+    )
 
 
 def arms(*names: str) -> list[Cell]:
-    """Cells of these arms: under both crowds where both have them, else under the wordy one, where collapses show."""
-    return [cell for name in names for cell in arm(name, CROWDS if name in BOTH else ("wordy",))]
+    """Cells of these arms, under the crowds that they have."""
+    return [cell for name in names for cell in arm(name, PLACES.get(name, ("wordy",)))]
 
 
 STARTS = grid(started, lambda p: p["seed"] == 0 and p["crowd"] == "wordy", crowd=CROWDS, seed=SEEDS, size=(SIZE,))
@@ -94,7 +98,7 @@ def final(found: Mapping[str, Any]) -> float:
 
 
 def begun(found: Mapping[str, Any]) -> float:
-    """Gold of the first five iterations, in which rates are still low."""
+    """Gold of the first five iterations."""
     return float(smoothed(found[f"curve/{TRUTH}"], SMOOTH)[0])
 
 
@@ -103,14 +107,7 @@ def peak(found: Mapping[str, Any]) -> float:
 
 
 def fell(found: Mapping[str, Any]) -> int | None:
-    """The iteration at which a quarter of what gold had gained is lost, and more than noise; where it had gained no
-    more than that, at which a quarter of its level is. None where it held."""
-    values, start = smoothed(found[f"curve/{TRUTH}"], SMOOTH), begun(found)
-    top = int(values.argmax())
-    gain = float(values[top]) - start
-    bound = values[top] - max(gain / 4, NOISE) if gain > NOISE else 0.75 * start
-    low = np.flatnonzero(values[top:] < bound)
-    return top + int(low[0]) + SMOOTH - 1 if low.size else None
+    return fall(found[f"curve/{TRUTH}"], begun(found), SMOOTH, NOISE)
 
 
 def last(name: str) -> Value:
@@ -150,6 +147,12 @@ def of_arm(found: Found, name: str, value: Value, crowd: str) -> dict[Any, float
 
 def seeds(found: Found, name: str, value: Value, crowd: str) -> Interval | None:
     return over_seeds(of_arm(found, name, value, crowd))
+
+
+def lost(found: Found, name: str, crowd: str) -> float:
+    """From its first iterations to its last, in gold; the mean over seeds, 0 where nothing is."""
+    each = of_arm(found, name, lambda f: begun(f) - final(f), crowd).values()
+    return max(0.0, sum(each) / len(each)) if each else 0.0
 
 
 def within(interval: Interval | None, bound: float) -> bool | None:

@@ -11,6 +11,7 @@ from truing.claims.ppomax.cells import (
     CROWDS,
     ITERATIONS,
     MAX,
+    NOISE,
     SIZE,
     SMOOTH,
     STARTS,
@@ -27,7 +28,6 @@ from truing.claims.ppomax.cells import (
     last,
     none_falls,
     of_arm,
-    peak,
     seeds,
     within,
 )
@@ -35,7 +35,7 @@ from truing.claims.rl import rolled
 from truing.stats.laws import smoothed
 
 KL, REWARD = last("kl"), last("reward")
-LONG, FAR = 400, 10
+LONG, FAR, DEAD = 400, 10, ITERATIONS["wordy"]
 ABLATED = [name for name in MAX if name.startswith("max −")]
 PENALTIES = ("kl 0.02", "kl 0.05", "kl 0.1", "kl 0.2")
 STABLE = grid(
@@ -52,10 +52,6 @@ def since_peak(found: Mapping[str, Any]) -> float:
     return REWARD(found) - float(smoothed(found["curve/reward"], SMOOTH)[at - SMOOTH + 1])
 
 
-def lost(found: Mapping[str, Any]) -> float:
-    return final(found) - peak(found)
-
-
 def moved(found: Mapping[str, Any]) -> float:
     return final(found) - begun(found)
 
@@ -64,18 +60,19 @@ def h1(found: Found) -> Outcome:
     """Vanilla PPO is rewarded more and more for answers that get worse; PPO-max is not."""
     rows, conditions, said = list[Row](), dict[str, bool | None](), []
     for crowd in CROWDS:
-        risen, worse = (seeds(found, "vanilla", v, crowd) for v in (since_peak, moved if crowd == "wordy" else lost))
+        risen, worse = (seeds(found, "vanilla", value, crowd) for value in (since_peak, moved))
         better = apart(found, "max", "vanilla", final, crowd)
         fallen, of = falls(found, "vanilla", crowd)
         conditions |= {
             f"{crowd}: the reward rises after gold's best": above(risen),
             f"{crowd}: gold falls in every seed": all_fall(found, "vanilla", crowd),
+            **({"wordy: it ends below its start": below(worse)} if crowd == "wordy" else {}),
             f"{crowd}: PPO-max holds in every seed": none_falls(found, "max", crowd),
             f"{crowd}: PPO-max ends above": above(better),
         }
         rows += [
             (f"{crowd}: reward, end − at gold's best, vanilla", risen, "effect"),
-            (f"{crowd}: gold, end − {'start' if crowd == 'wordy' else 'best'}, vanilla", worse, "effect"),
+            (f"{crowd}: gold, end − start, vanilla", worse, "effect" if crowd == "wordy" else "context"),
             (f"{crowd}: gold at the end, PPO-max − vanilla", better, "effect"),
             *((f"{crowd}: gold at the end, {n}", seeds(found, n, final, crowd), "context") for n in ("vanilla", "max")),
             *((f"{crowd}: nats per answer, {n}", seeds(found, n, KL, crowd), "context") for n in ("vanilla", "max")),
@@ -128,11 +125,14 @@ def h11(found: Found) -> Outcome:
     longer = seeds(found, "max, long", _longer, "wordy")
     conditions: dict[str, bool | None] = {
         f"{LONG} iterations are {FAR} times the fall of vanilla": many >= FAR if times else None,
-        "the last fifth keeps 95% of gold's best": above(kept, 0.95),
+        f"gold of the last fifth is at most {NOISE} below that of iterations {DEAD - 20} to {DEAD}": above(
+            kept, -NOISE
+        ),
+        "gold holds in every seed": none_falls(found, "max, long", "wordy"),
         "answers change by less than a tenth in length in the last half": within(longer, 0.1),
     }
     rows = lines(
-        ("gold of the last fifth as a share of its best", kept, "effect"),
+        (f"gold of the last fifth − of iterations {DEAD - 20} to {DEAD}", kept, "effect"),
         ("length of the last quarter beside the one before, share of it", longer, "effect"),
         ("times as long as vanilla takes to fall", many or None, "context"),
     )
@@ -142,8 +142,8 @@ def h11(found: Found) -> Outcome:
 
 def _kept(found: Mapping[str, Any]) -> float:
     values = found[f"curve/{TRUTH}"]
-    part = values[-len(values) // 5 :]
-    return sum(part) / len(part) / peak(found)
+    late, early = values[-len(values) // 5 :], values[DEAD - 20 : DEAD]
+    return sum(late) / len(late) - sum(early) / len(early)
 
 
 def _longer(found: Mapping[str, Any]) -> float:
@@ -169,7 +169,10 @@ def h14(found: Found) -> Outcome:
         *((f"{c}: gold of the start", average(found, GOLD, crowd=c, arm=None), "context") for c in CROWDS),
     )
     why = ", ".join(f"{c} {g.estimate:+.3f}" for c, g in gaps.items() if g)
-    return Outcome({f"{c}: above the start": above(g) for c, g in gaps.items()}, why, rows)
+    conditions = {f"{c}: above the start": above(g) for c, g in gaps.items()}
+    more = {c: difference(found.where(crowd=c), GOLD, {"arm": "max"}, {"arm": "vanilla"}) for c in CROWDS}
+    conditions |= {f"{c}: above vanilla": above(gap) for c, gap in more.items()}
+    return Outcome(conditions, why, rows)
 
 
 CLAIMS = [
@@ -199,8 +202,9 @@ CLAIMS = [
         "PPO-max is stable for long",
         "Over 10 000 steps PPO-max stays flat, more than twenty times as long as vanilla takes to collapse.",
         "verified",
-        f"world:{SIZE}, {LONG} iterations, wordy crowd: at least {FAR} times as long as vanilla takes to fall, gold of "
-        "the last fifth at least 95% of its best, length changes by less than a tenth.",
+        f"world:{SIZE}, {LONG} iterations, wordy crowd: at least {FAR} times as long as vanilla takes to fall, gold "
+        f"holds in every seed and in the last fifth is at most {NOISE} below iterations {DEAD - 20} to {DEAD}, when "
+        "vanilla's is gone; length changes by less than a tenth.",
         [*STABLE, *[c for c in arms("vanilla") if c.params["crowd"] == "wordy"]],
         h11,
     ),
@@ -209,7 +213,7 @@ CLAIMS = [
         "The aligned model beats the one it began as",
         "Judged by people and by a model, PPO-max wins more often than it loses against the fine-tuned model.",
         "verified",
-        f"{WORLD}. Gold on 300 held-out prompts, seed by seed, above the start under both crowds; vanilla beside it.",
+        f"{WORLD}. Gold on 300 held-out prompts, seed by seed, above the start and above vanilla under both crowds.",
         [*STARTS, *arms("vanilla", "max")],
         h14,
     ),

@@ -6,10 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from truing.claims.base import Cell, Claim, Found, Outcome, grid
-from truing.claims.judging import SEEDS, Value, above, average, below, difference, lines, mean, over_seeds, per_seed
+from truing.claims.judging import (
+    SEEDS,
+    Value,
+    above,
+    average,
+    below,
+    contains,
+    denied,
+    difference,
+    lines,
+    mean,
+    over_seeds,
+)
 from truing.claims.ppomax.cells import (
     ITERATIONS,
-    NEAR,
     STARTS,
     Row,
     apart,
@@ -75,7 +86,7 @@ def h12(found: Found) -> Outcome:
     nats = _gap(found, last("kl"), a, b, "kl 0.05, matched")
     conditions = {
         f"their accuracies differ by less than {ALIKE}": within(right, ALIKE),
-        "gold at the end differs": None if ends is None else ends.excludes(0.0),
+        "gold at the end differs": denied(contains(ends, 0.0)),
     }
     rows: list[Row] = [
         ("accuracy on held-out choices of its crowd: noisy − wordy", right, "control"),
@@ -98,22 +109,25 @@ def _gap(found: Found, value: Value, a: Mapping[str, Any], b: Mapping[str, Any],
 
 def h13(found: Found) -> Outcome:
     """Texts mixed in keep what the policy knew, and cost little."""
-    kept = apart(found, "max + mix", "max", mean("nll"), CROWD)
-    cost = apart(found, "max + mix", "max", final, CROWD)
-    each = (per_seed(found, mean("nll"), arm=name, crowd=CROWD) for name in ("max + mix", "max"))
-    mine, theirs = each
+    crowd = "noisy"
+    kept = apart(found, "max + mix", "max", mean("nll"), crowd)
+    mine, theirs = (of_arm(found, name, mean("nll"), crowd) for name in ("max + mix", "max"))
     lower = [mine[seed] < theirs[seed] for seed in mine if seed in theirs]
+    ends, without = (of_arm(found, name, final, crowd) for name in ("max + mix", "max"))
+    gained = of_arm(found, "max", lambda f: final(f) - begun(f), crowd)
+    spared = over_seeds({s: ends[s] - without[s] + gained[s] / 4 for s in ends if s in without})
     conditions = {
         "loss on its texts lower in every seed": all(lower) if lower else None,
-        f"gold within {NEAR} of that without": within(cost, NEAR),
+        "three quarters of what gold gains are kept": above(spared),
     }
-    before = average(found, mean("nll"), arm=None, crowd=CROWD)
+    before = average(found, mean("nll"), arm=None, crowd=crowd)
     rows = lines(
         ("loss on held-out texts, nats per token: with − without", kept, "effect"),
-        ("gold at the end: with − without", cost, "effect"),
+        ("gold at the end: with − without, and a quarter of what is gained without", spared, "effect"),
+        ("gold at the end: with − without", apart(found, "max + mix", "max", final, crowd), "context"),
         ("loss before training", before, "context"),
         *(
-            (f"loss after, {n}", seeds(found, n, mean("nll"), CROWD), "context")
+            (f"loss after, {n}", seeds(found, n, mean("nll"), crowd), "context")
             for n in ("max + mix", "max", "vanilla")
         ),
     )
@@ -124,10 +138,15 @@ def h15(found: Found) -> Outcome:
     """The distribution of rewards keeps its shape, then gets a long tail."""
     tails = {name: seeds(found, name, _tail, CROWD) for name in ("vanilla", "max")}
     spread = seeds(found, "vanilla", _spread, CROWD)
-    conditions = {f"the upper tail grows {TAIL:g} times as long, beside the lower one": above(tails["vanilla"], TAIL)}
+    more = apart(found, "vanilla", "max", _tail, CROWD)
+    conditions = {
+        f"the upper tail grows {TAIL:g} times as long, beside the lower one": above(tails["vanilla"], TAIL),
+        "more than under PPO-max": above(more),
+    }
     rows = lines(
         ("(p95 − p50) / (p50 − p5), end as a share of the start: vanilla", tails["vanilla"], "effect"),
         ("the same: PPO-max", tails["max"], "control"),
+        ("the same: vanilla − PPO-max", more, "effect"),
         ("p95 − p50, end as a share of the start: vanilla", spread, "context"),
     )
     shown = [drawn(found, ("vanilla", "max"), CROWD, f"reward/{p}", f"reward, {p}") for p in ("p5", "p50", "p95")]
@@ -179,8 +198,8 @@ CLAIMS = [
         "Pretraining texts mixed in keep what was known",
         "Mixing pretraining data into the loss restores most of what alignment costs elsewhere.",
         "verified",
-        f"{WORLD}, PPO-max with and without a mix of weight 0.05: loss on held-out texts lower in every seed, gold "
-        f"within {NEAR}.",
+        f"world:small, {ITERATIONS['noisy']} iterations, noisy crowd, PPO-max with and without a mix of weight 0.05: "
+        "loss on held-out texts lower in every seed, and gold keeps three quarters of what it gains without.",
         [*STARTS, *arms("max", "max + mix", "vanilla")],
         h13,
     ),
@@ -189,7 +208,8 @@ CLAIMS = [
         "Rewards grow a long tail as the policy collapses",
         "The distribution of rewards keeps its shape until shortly before the collapse, then gets a long tail.",
         "verified",
-        f"{WORLD}, vanilla: (p95 − p50)/(p50 − p5) of the last ten iterations is {TAIL:g} times that of the first ten.",
+        f"{WORLD}, vanilla: (p95 − p50)/(p50 − p5) of the last ten iterations is {TAIL:g} times that of the first ten, "
+        "and grows more than under PPO-max.",
         arms("vanilla", "max"),
         h15,
     ),

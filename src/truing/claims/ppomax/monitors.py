@@ -2,7 +2,8 @@
 
 Healthy are runs with a KL penalty. What is normal for a signal is learnt from the healthy runs of all other seeds, and
 tried on this one: its vanilla runs, where an alarm should come before gold falls, and its healthy ones, where none
-should.
+should. KL is what tells the two apart by design, so that it leaves what is normal shows nothing: it is reported, and
+nothing hangs on it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from truing.claims.ppomax.cells import CROWDS, SMOOTH, Row, arms, fell
 from truing.stats.laws import envelope, first_alarm
 
 HEALTHY = ("kl 0.05", "max")
-EARLY = {"perplexity under the start": "ref_perplexity", "nats per answer": "kl", "length": "length"}
+EARLY = {"perplexity under the start": "ref_perplexity", "length": "length"}
 OTHERS = {
+    "nats per answer": "kl",
     "repetition": "repetition",
     "perplexity as the paper computes it": "composite",
     "own perplexity": "perplexity",
@@ -39,6 +41,7 @@ def h2(found: Found) -> Outcome:
             conditions[f"{crowd}: the signals come first in every seed"] = None
             continue
         never = float("inf")
+        conditions[f"{crowd}: gold falls in every seed"] = all(at is not None for at in falls.values())
         first = [_first(times, seed, EARLY, never) < _first(times, seed, LATE, never) for seed in falls]
         conditions[f"{crowd}: the signals come before reward and losses in every seed"] = all(first)
         conditions[f"{crowd}: at most one of five healthy seeds raises each"] = all(
@@ -109,9 +112,9 @@ CLAIMS = [
         "Reward and losses look well while the policy collapses; answer length, KL and perplexity tell.",
         "verified",
         "world:small, vanilla under two crowds. What is normal for a signal comes from the runs with a KL penalty of "
-        "the other four seeds (widened by a quarter). In every seed one of perplexity under the start, KL and length "
-        "leaves it before reward and losses do; under the noisy crowd before gold falls, in the median; each raises a "
-        "false alarm in at most one of five seeds.",
+        "the other four seeds (widened by a quarter). In every seed gold falls, and perplexity under the start "
+        "or length leaves it before reward and losses do; under the noisy crowd before gold falls, in the median; each "
+        "raises a false alarm in at most one of five seeds.",
         arms("vanilla", *HEALTHY),
         h2,
     ),
