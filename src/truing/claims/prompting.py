@@ -126,7 +126,7 @@ def distilled(folder: Path, *, size: str, arm: Arm, texts: int, seed: int, teach
         run = distill(Distill(f"world:{size}", tutor, _data(), **keys), _texts(texts, seed, said_by))
     held = [e for e in _texts(300, seed + 1000) if e.answers]
     kl = [value for _, value in run.view().series("heldout/kl")]
-    more = {"tail": tail(run.model, held), "lm": _lm_loss(run.model, seed), "kl": kl}
+    more = {"tail": tail(run.model, held), "lm": lm_loss(run.model, seed), "kl": kl}
     return look(run.model, seed) | more
 
 
@@ -153,7 +153,7 @@ def tail(model: str, examples: Sequence[Example]) -> float:
     return float(sum(float(b.sum()) for b in beyond) / sum(len(b) for b in beyond))
 
 
-def _lm_loss(model: str, seed: int) -> float:
+def lm_loss(model: str, seed: int) -> float:
     """Per token of plain text of the corpus, which is no dialogue."""
     rng, engine = Random(f"plain {seed}"), open_engine(model, MACHINE)
     texts = [Example("", (Answer(plain(town(0), rng)),)) for _ in range(200)]

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from truing.engine.base import AnswerScore, Asking, require
-from truing.evaluate.rows import Row, Rows
+from truing.evaluate.rows import Asker, Row
 from truing.records import Example, Prompt, UserError, fingerprint
 from truing.stats.intervals import Interval, mean_bootstrap
 
@@ -24,7 +24,7 @@ WAYS = ("sum", "mean", "information", "reward")
 VERSION = 1
 
 
-def choose(task: str, engine: Asking, items: Sequence[Example], rows: Rows) -> list[Row]:
+def choose(task: str, engine: Asking, items: Sequence[Example], rows: Asker) -> list[Row]:
     """A row for each item: what the model gives to each of its answers. Which ones are right is said by the item's
     first judgement that orders or labels them."""
     require(engine, "score")

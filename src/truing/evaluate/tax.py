@@ -21,7 +21,7 @@ import numpy as np
 
 from truing.engine.base import Asking, require
 from truing.evaluate.choice import chosen, numbers, right_ones
-from truing.evaluate.rows import Row, Rows
+from truing.evaluate.rows import Asker, Row
 from truing.records import Example, Sampling, fingerprint
 from truing.stats.intervals import Interval, mean_bootstrap
 
@@ -30,7 +30,7 @@ MEASURES = ("match", "choice", "logp")
 PER_WORD = 4  # tokens, where the model's own are not known
 
 
-def complete(engine: Asking, items: Sequence[Example], rows: Rows) -> list[Row]:
+def complete(engine: Asking, items: Sequence[Example], rows: Asker) -> list[Row]:
     """A row for each item: an example whose prompt is the text and whose first answers are completions, the right one
     labelled. Greedy continuations, and scores where the model can give them."""
     require(engine, "sample")
