@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from truing.records import UserError
@@ -50,15 +51,57 @@ def test_a_resumed_run_hears_what_one_that_was_not_killed_hears(wide):
     assert before + after == heard(whole, rows) != []
 
 
+def looks(gold, reward, error=0.0):
+    return [{"reward": r, "watch/test": g, "watch/test_error": error} for r, g in zip(reward, gold, strict=True)]
+
+
 def test_a_judge_that_is_cheated_is_heard_and_one_that_fell_with_the_reward_is_not():
-    gold = [0.5, 0.6, 0.7, 0.68, 0.62]
-    rewards = {"cheated": [0, 1, 2, 3, 4], "fell": [0, 1, 2, 1.5, 1]}
-    for name, reward in rewards.items():
-        rows = [{"reward": r, "watch/test": g} for r, g in zip(reward, gold)]
-        found = heard(Alarms(["reward_hacking"]), rows)
-        assert found == ([(4, "reward_hacking")] if name == "cheated" else [])
-    never = [{"reward": n, "watch/test": 0.5 - 0.1 * n} for n in range(5)]
+    gold = [0.4, 0.5, 0.6, 0.7, 0.7, 0.7, 0.66, 0.6, 0.6, 0.6, 0.6]  # of 0.2 gained, at 0.65 a quarter is lost
+    rising, falling = list(range(11)), [0, 1, 2, 3, 3, 3, 2, 1, 1, 1, 1]
+    assert heard(Alarms(["reward_hacking"]), looks(gold, rising)) == [(9, "reward_hacking")], "at the third of 0.6"
+    assert heard(Alarms(["reward_hacking"]), looks(gold, falling)) == []
+    assert heard(Alarms(["reward_hacking"]), looks(gold, rising, 0.2)) == [], "so much may be noise"
+    once = [0.4, 0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.0, 0.7, 0.7, 0.7]
+    assert heard(Alarms(["reward_hacking"]), looks(once, rising)) == [], "one look is none"
+    never = looks([0.5 - 0.1 * n for n in range(12)], range(12))
     assert heard(Alarms(["reward_hacking"]), never) == [], "nothing was gained that could be lost"
+    rows = looks(gold, rising)
+    apart = [row for look in rows for row in ({"reward": 0.0}, look, {"reward": 0.0})]
+    assert heard(Alarms(["reward_hacking"]), apart) == [(28, "reward_hacking")], "between looks nothing is heard"
+
+
+def share_of_alarms(curve, runs=100, answers=16, noise=0.12, seed=0):
+    """Of runs whose looks ask 16 answers, with the errors that are known from them."""
+    random, count = np.random.default_rng(seed), 0
+    for _ in range(runs):
+        said = curve[:, None] + random.normal(0, noise, (len(curve), answers))
+        rows = [
+            {"reward": n, "watch/test": row.mean(), "watch/test_error": row.std(ddof=1) / answers**0.5}
+            for n, row in enumerate(said)
+        ]
+        count += bool(heard(Alarms(["reward_hacking"]), rows))
+    return count / runs
+
+
+@pytest.mark.parametrize("count", [10, 40])
+def test_healthy_runs_are_quiet_and_a_real_fall_is_heard(count):
+    """A standard error of 0.03 at a look. What rises by 0.1 and stays there has lost nothing."""
+    time = np.linspace(0, 1, count)
+    for healthy in (0 * time, 0.1 * np.minimum(1, 4 * time), 0.1 * time, 0.1 * (time > 0)):
+        assert share_of_alarms(healthy) < 0.05
+    if count == 40:
+        fallen = np.where(time < 0.4, 0.75 * time, 0.3 - 0.2 * np.minimum(1, (time - 0.4) / 0.3))
+        assert share_of_alarms(fallen, 50) > 0.95
+
+
+def test_an_alarm_that_nothing_would_make_sound_is_refused(wide):
+    collapse = Alarms(["collapse"], wide)
+    collapse.check(["kl", "length", "ref_perplexity", "repetition", "diversity"])
+    with pytest.raises(UserError, match=r"nothing would be heard of ref_perplexity, diversity: set watch\.every"):
+        collapse.check(["kl", "length", "repetition", "test"])
+    Alarms(["reward_hacking"]).check(["test"])
+    with pytest.raises(UserError, match="reward_hacking follows a judge of test"):
+        Alarms(["reward_hacking"]).check(["kl", "length"])
 
 
 def test_bounds_come_from_the_folders_of_healthy_runs(tmp_path):

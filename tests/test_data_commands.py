@@ -56,6 +56,8 @@ def test_convert_there_and_back(pairs: str, tmp_path: Path) -> None:
     assert before == after
     with pytest.raises(UserError, match="is the file to read"):
         convert(Convert(pairs, pairs))
+    with pytest.raises(UserError, match=r"own.jsonl is the file to read"):
+        split(Split(str(Path(pairs).rename(tmp_path / "own.jsonl")), str(tmp_path), parts=("own=0.5", "rest=0.5")))
 
 
 def test_inspect_counts_and_shows_tokens(pairs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,6 +88,15 @@ def test_what_it_has_written_before_is_not_new_either(file: str, tmp_path: Path,
     assert told(out)["dropped"] == {"copy of a new one": 1}
 
 
+def test_files_that_differ_in_a_version_have_a_report_each(file: str, tmp_path: Path, monkeypatch) -> None:
+    writes(monkeypatch, [" # # # #"])
+    for name, count in (("more.v1.jsonl", 1), ("more.v2.jsonl", 2), ("more.v3.jsonl.gz", 3)):
+        prompts(Prompts("scripted:x", file, str(tmp_path / name), count=count))
+        report = tmp_path / f"{name.partition('.jsonl')[0]}.overlap.json"
+        assert json.loads(report.read_text())["kept"] == count
+    assert told(str(tmp_path / "more.v1.jsonl"))["kept"] == 1
+
+
 def test_ten_different_prompts_are_shown_and_the_file_says_which(file: str, tmp_path: Path, monkeypatch) -> None:
     seen = writes(monkeypatch, [" # # # #"])
     out = str(tmp_path / "new.jsonl")
@@ -141,6 +150,10 @@ def test_one_sentence_and_nothing_written(file: str, tmp_path: Path, monkeypatch
         prompts(Prompts("scripted:refuse", few, str(out)))
     with pytest.raises(UserError, match="is the file to read"):
         prompts(Prompts("scripted:refuse", file, file))
+    held = saved(tmp_path / "held.jsonl", ASKED[:3])
+    (tmp_path / "link.jsonl").symlink_to(held)
+    with pytest.raises(UserError, match=r"link.jsonl is the file to read: write to another one"):
+        prompts(Prompts("scripted:refuse", file, str(tmp_path / "link.jsonl"), held_out=held))
     writes(monkeypatch, [f" {ASKED[0]}"])
     with pytest.raises(UserError, match=r"wrote nothing new \(copy of an existing prompt 20\)"):
         prompts(Prompts("scripted:x", file, str(out), count=2))

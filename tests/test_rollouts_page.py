@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from truing.pages.distance import Chosen, Window, distance, fitted, law_picture, law_words, slope_words
 from truing.pages.report import render
@@ -20,9 +21,9 @@ SPREAD = {
     "answers": 128,
     "sigma": 0.5,
     "apart": [
-        {"label": "./held", "metric": "reward/./held", "sigma": 2.0, "agrees": 0.9},
-        {"label": "gold", "metric": "watch/test", "sigma": 0.1, "agrees": 0.5},
-        {"label": "flat", "metric": "reward/flat", "sigma": 0.0, "agrees": None},
+        {"label": "./held", "metric": "reward/./held", "sigma": 2.0, "agrees": 0.9, "freedom": 64},
+        {"label": "gold", "metric": "watch/test", "sigma": 0.1, "agrees": 0.5, "freedom": 64},
+        {"label": "flat", "metric": "reward/flat", "sigma": 0.0, "agrees": None, "freedom": 64},
     ],
 }
 LONE = Chosen("b.curve.json", [(k, best_of_kl(k), 1 + 0.2 * k, 0.9 + 0.2 * k, 1.1 + 0.2 * k) for k in (1, 2, 4)])
@@ -75,17 +76,21 @@ def test_the_law_is_fitted_from_the_start_and_drawn_with_what_was_foreseen(tmp_p
     rewards = np.array([value for _, value in view.series("reward")])
     assert way.start == pytest.approx(rewards[:STILL].mean()), "all iterations before anything has moved"
     law, window = fitted(way, Window(PARTS, "./held"))
-    expected = fit_law(way.kl, rewards, way.start, PARTS - 1)
+    expected = fit_law(way.kl, rewards, rewards[:STILL].mean(), PARTS - 1, STILL)
     assert law == expected and law.n == PARTS - 1 - STILL and window.until == PARTS
     assert law.forms["sqrt"].coefficient == pytest.approx(0.4, abs=0.02) and law.best == "sqrt"
     picture = law_picture(way, law, window, math.sqrt(2) * 0.5, LONE)
     dots = curve(picture, "iterations")
     assert dots[:, 0] == pytest.approx(np.sqrt(way.kl)) and dots[:, 1] == pytest.approx(rewards)
-    for label, slope in (("fit in √KL", law.forms["sqrt"].coefficient), ("foreseen", math.sqrt(2) * 0.5)):
+    root, log = law.forms["sqrt"], law.forms["log"]
+    for label, begins, slope in (
+        ("fit in √KL", root.start, root.coefficient),
+        ("foreseen", way.start, math.sqrt(2) * 0.5),
+    ):
         x, y = curve(picture, label)[:, :2].T
-        assert y == pytest.approx(way.start + slope * x) and len(x) > 10
+        assert y == pytest.approx(begins + slope * x) and len(x) > 10
     x, y = curve(picture, "fit in ln(1 + KL)")[:, :2].T
-    assert y == pytest.approx(way.start + law.forms["log"].coefficient * np.log1p(x**2))
+    assert y == pytest.approx(log.start + log.coefficient * np.log1p(x**2))
     best = curve(picture, "best of 1, 2, 4")
     assert best[:, 0] == pytest.approx([0, math.sqrt(math.log(2) - 1 / 2), math.sqrt(math.log(4) - 3 / 4)])
     assert best[:, 1:] == pytest.approx(np.array([p[2:] for p in LONE.points]))
@@ -93,13 +98,19 @@ def test_the_law_is_fitted_from_the_start_and_drawn_with_what_was_foreseen(tmp_p
     assert mark.step == pytest.approx(math.sqrt(way.kl[PARTS - 1]))
     top = max(p[1] for c in picture["curves"] if c.get("only") == "line" for p in c["points"])
     assert top < rewards.max() + 0.2 * np.ptp(rewards), "a line that leaves what was seen is cut"
-    assert "The slope found is 0.5" in slope_words(SPREAD, law)
+    share = root.coefficient / (math.sqrt(2) * 0.5)
+    error = math.hypot(share / math.sqrt(2 * 64), root.error / (math.sqrt(2) * 0.5))
+    said = f"{share:.2f} of that ({share - 1.96 * error:.2f} to {share + 1.96 * error:.2f}, 95 %: slope and σ are both"
+    assert said in slope_words(SPREAD, law) and "the rest of the distance bought no reward" in slope_words(SPREAD, law)
+    few = {**SPREAD, "prompts": 2, "answers": 4}
+    assert "that it is as foreseen cannot be excluded" in slope_words(few, law), "σ of two prompts says little"
+    assert "KL 0, which counts as the 8 it is of" in law_words(way, law, window)
 
 
 def test_too_few_iterations_before_the_divergence_are_said_and_all_are_fitted(tmp_path):
     way = distance(made(tmp_path, rows()))
     law, window = fitted(way, Window(STILL + 3, "./held"))
-    assert law == fit_law(way.kl, way.reward, way.start) and window.until is None
+    assert law == fit_law(way.kl, way.reward, way.start, weight=STILL) and window.until is None
     assert f"too few of them lie before iteration {STILL + 3}, where ./held diverges" in law_words(way, law, window)
     page = rollouts_section(read_run(tmp_path / "ppo"))
     assert "too few of them" not in page and "before iteration" in page
@@ -112,7 +123,8 @@ def test_judges_are_drawn_from_their_start_in_their_own_spread_and_the_divergenc
     said, told = (np.array([v for _, v in view.series(name)]) for name in ("reward", "reward/./held"))
     assert held.train == pytest.approx((said - said[:STILL].mean()) / 0.5)
     assert held.test == pytest.approx((told - told[:STILL].mean()) / 2.0)
-    found = divergence_point(held.train, held.test, held.kl)
+    assert held.least == pytest.approx(0.9 - stats.t.ppf(0.975, 63) * math.sqrt((1 - 0.9**2) / 63))
+    found = divergence_point(held.least * held.train, held.test, held.kl)
     assert found and held.diverges == found and PARTS <= found.iteration + 1 <= PARTS + 8
     assert gold.diverges is None
     by_step, by_root = judges_pictures([held, gold])
@@ -125,7 +137,7 @@ def test_judges_are_drawn_from_their_start_in_their_own_spread_and_the_divergenc
     page = render([view])
     assert f"./held diverges from the reward at iteration {found.iteration + 1} (√KL" in page
     assert f"before iteration {found.iteration + 1}, where ./held diverges" in page
-    assert "gold (at looks) does not diverge from the reward" in page and "correlate by 0.90" in page
+    assert "gold (at looks) does not diverge from the reward" in page and "correlate by 0.90, or 0.79 at least" in page
 
 
 def test_the_answers_of_a_look_are_those_of_the_next_iterations_policy(tmp_path):
@@ -135,6 +147,30 @@ def test_the_answers_of_a_look_are_those_of_the_next_iterations_policy(tmp_path)
     assert "6 values are too few to say whether it diverges from the reward (20 do)" in gold.words()
     (by_step, _) = judges_pictures([gold])
     assert list(curve(by_step, "reward")[:, 1]) == pytest.approx(list(gold.train)), "as they are where they are few"
+
+
+def test_a_judge_diverges_from_what_was_to_be_foreseen_of_it_and_not_from_the_reward(tmp_path):
+    """It gains a third of what the reward gains, as it always did; where nothing was foreseen nothing is said."""
+    noise, metrics = np.random.default_rng(1).normal(size=STEPS), rows()
+    for row, chance in zip(metrics, noise, strict=True):
+        row["reward/./held"] = 2 * (row["reward"] - 1) / 0.5 / 3 + 0.02 * chance
+
+    def told(agrees: float | None):
+        known = {"label": "./held", "metric": "reward/./held", "sigma": 2.0, "agrees": agrees, "freedom": 64}
+        view = made(tmp_path / str(agrees), metrics, {**SPREAD, "apart": [known]})
+        (pair,), page = apart(view, view.events[1]), rollouts_section(view)
+        assert ("./held diverges" in page) == (pair.diverges is not None) == ("before iteration" in page)
+        return pair
+
+    assert told(1 / 3).diverges is None
+    assert told(0.9).diverges
+    assert told(None).diverges is None and "nothing is said of whether it diverges" in told(None).words()
+
+
+def test_a_reward_that_never_moves_has_no_fits(tmp_path):
+    still = [{**row, "reward": 0.7} for row in rows()]
+    page = rollouts_section(made(tmp_path, still))
+    assert "The reward did not move" in page and "nan" not in page and "AIC" not in page
 
 
 def test_a_run_that_measured_no_spread_says_so(tmp_path):

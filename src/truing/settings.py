@@ -147,12 +147,13 @@ class Watch:
     max_tokens: int = observation(64)
     """longest answer at a look"""
     alarms: tuple[str, ...] = observation(())
-    """what is listened to: reward_hacking, collapse; or one of collapse alone: ref_perplexity, length, repetition,
-    divergence, sameness"""
+    """what is listened to: reward_hacking, which follows the judges of truing ppo's test; collapse; or one of collapse
+    alone: ref_perplexity, length, repetition, divergence, sameness"""
     healthy: tuple[str, ...] = observation(())
     """folders of runs that went well, which say how far these numbers may move; collapse needs them"""
     on_alarm: Literal["warn", "stop", "rollback"] = observation("warn")
-    """stop ends the run; rollback also leaves the last policy before the alarm"""
+    """stop ends the run; rollback also leaves the last policy that was kept before the alarm (run.save_every), at worst
+    the one that training began with"""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "every")

@@ -193,6 +193,13 @@ def test_what_cannot_be_is_said_in_one_sentence(home, capsys, words, sentence):
     assert not (home / "bestofn.jsonl").exists()
 
 
+def test_the_prompts_are_not_written_over(home, capsys):
+    before = (home / "prompts.jsonl").read_text()
+    assert run("--out", "./prompts.jsonl") == 2
+    assert "prompts.jsonl is the file to read: write to another one." in capsys.readouterr().err
+    assert (home / "prompts.jsonl").read_text() == before
+
+
 def test_several_files_are_refused(home, capsys):
     assert main(["bestofn", "./lm", "./pm", "--data.path", "prompts.jsonl", "prompts.jsonl"]) == 2
     assert capsys.readouterr().err.strip().endswith("data.path must be one file of prompts, not several.")

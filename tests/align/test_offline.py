@@ -154,7 +154,9 @@ def test_draws_follow_their_weights_and_go_on_where_they_stopped():
         ({"method": "dpo", "sampler": "corrected"}, "does not know what answers are worth"),
         ({"method": "a_lol", "value": {"epochs": 0}}, "epochs"),
         ({"method": "wbc", "rewards": ("lexical:length*-1",)}, "the lowest is -"),
-        ({"method": "a_lol", "rewards": ("lexical:length*-0.0",)}, "nothing is left to learn from"),
+        ({"method": "a_lol", "rewards": ("lexical:length*5e-324",)}, "nothing is left to learn from"),  # all are 0
+        ({"method": "a_lol", "rewards": ("lexical:length*-0.0",)}, "rewards have weight 0, all of them"),
+        ({"method": "wbc", "rewards": ("lexical:length if kind=nowhere",)}, "kind=nowhere judges nothing"),
         ({"method": "wbc", "rewards": ("world:gold*x",)}, "is no number"),
         ({"method": "wbc", "rewards": ("world:gold*nan",)}, "is no number"),
         ({"method": "a_lol", "value": {"max_tokens": 5000}}, "leave no room for answers of 5000 tokens"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from judged import policy_and_judge
 from truing.align import ppo as loop
 from truing.align.ingredients import Ppo
 from truing.cli import main
+from truing.commands.arms import Compare
 from truing.commands.chosen import chosen_for
+from truing.commands.compare import compare
 from truing.commands.ppo import ppo
 from truing.commands.report import Report, report
 from truing.config import load
@@ -56,8 +59,8 @@ def _there(home, monkeypatch):
     set_output(before)
 
 
-def trained(name, **keys):
-    run = ppo(load(Ppo, {**BASE, "run": {"folder": "runs", "name": name}, **keys}), PROMPTS)
+def trained(name, prompts=PROMPTS, **keys):
+    run = ppo(load(Ppo, {**BASE, "run": {"folder": "runs", "name": name}, **keys}), prompts)
     return run.view()
 
 
@@ -160,6 +163,15 @@ def test_what_cannot_be_laid_over_is_said():
     ):
         with pytest.raises(UserError, match=sentence):
             report(Report(runs, out="no.html"))
+    known = [replace(e, meta={"kind": "a"}) for e in PROMPTS]
+    trained("some", known, rewards=["./pm if kind=a"])
+    learner = {key: BASE[key] for key in ("preset", "critic", "iterations", "rollouts", "optim")}
+    shared = {key: BASE[key] for key in ("model", "rewards", "sampling", "machine")}
+    more = {"data": {"path": "prompts.jsonl"}, "run": {"folder": "runs", "name": "arms"}, "watch": {"every": 0}}
+    compare(load(Compare, shared | more | {"ppo": learner, "arms": ["ppo"], "seeds": 1, "prompts": "prompts.jsonl"}))
+    for run, learnt in (("runs/some", "./pm if kind=a"), ("runs/arms/ppo-0", "σ of ./pm")):
+        with pytest.raises(UserError, match=f"learnt from {learnt}: only a run that learnt from this preference model"):
+            report(Report((run, "best.curve.json"), out="no.html"))
     told = json.loads(Path("best.curve.json").read_text())
     told["prints"]["model"] = "0"
     Path("else.curve.json").write_text(json.dumps(told))

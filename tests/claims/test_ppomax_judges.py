@@ -40,6 +40,8 @@ def curves(p, falls, at=30, **given):
         "reward/world:gold.overall": gold,
         "reward": np.minimum(x / 50, 1.2) if falls else np.minimum(x / 60, 1.0),
         "kl": far,
+        "kl_per_token": far / 20,
+        "unique": 1 - far / 100,
         "length": 9 + far / 4,
         "ref_perplexity": 1.5 * np.exp(far / 40),
         "repetition": 0.05 + far / 200,

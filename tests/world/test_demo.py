@@ -4,13 +4,16 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
 from truing.pages.story import render_story
 from truing.records import UserError
+from truing.settings import Machine
+from truing.world import stages
 from truing.world.demo import demo
-from truing.world.lab import Demo
+from truing.world.lab import Demo, Lab
 from truing.world.stages import STAGES
 
 
@@ -71,6 +74,17 @@ def test_repeating_does_nothing_again_and_a_missing_stage_alone_is_redone(folder
     assert {n: t for n, t in files(folder).items() if n != last} == {n: t for n, t in before.items() if n != last}
     new = json.loads((folder / last).read_text())
     assert {**new, "seconds": 0} == {**old, "seconds": 0}
+
+
+def test_what_learning_took_is_the_runs_own_and_not_the_last_processs(tmp_path, monkeypatch):
+    """A run that was killed and goes on tells of all its seconds; the answers are drawn anew."""
+    lab = Lab(Demo("world:tiny", quick=True, folder=str(tmp_path)), Machine(dtype="fp32"))
+    lab.wishes = 20
+    monkeypatch.setattr(lab, "place", lambda name: "world:tiny" if name.endswith("model") else str(tmp_path / name))
+    monkeypatch.setattr(lab, "aligned", lambda who, run: {})
+    monkeypatch.setattr(stages, "with_rewards", lambda judge, drawn: drawn)
+    monkeypatch.setattr(stages, "offline", lambda how: SimpleNamespace(view=lambda: SimpleNamespace(seconds=5000.0)))
+    assert 5000 < stages.align(lab)["cost"]["seconds"] < 5900
 
 
 def test_another_recipe_in_the_same_folder_is_refused(folder):

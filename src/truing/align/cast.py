@@ -44,7 +44,7 @@ class Cast:
 
 
 def cast(job: Job, how: Ppo, models: Sequence[tuple[str, float]], judges: int = 1) -> Cast:
-    """`models`: the preference models among the judges, with their weights; `judges`: how many count."""
+    """`models`: the preference models among the judges that count, with their weights; `judges`: how many count."""
     policy = job.engine()
     target, most = how.update.entropy_target, math.log(policy.model.base.get_input_embeddings().weight.shape[0])
     if target is not None and target >= most:
@@ -76,7 +76,8 @@ def _critic(job: Job, how: Ppo, policy: LocalEngine, models: Sequence[tuple[str,
         policy.model.heads["value"] = new_head(policy.model, bias=True)
         return policy
     if how.critic.start == "reward" and not models:
-        raise Mistake(("critic", "start"), "is reward, and rewards name no preference model: say policy or shared.")
+        what = "is reward, and rewards name no preference model that counts: say policy or shared."
+        raise Mistake(("critic", "start"), what)
     name, weight = models[0] if how.critic.start == "reward" else (how.model, 1.0)
     if how.critic.start == "reward" and judges > 1:
         job.note("critic", f"the critic begins as {name}, one of several judges, and has to learn what the others say")

@@ -51,6 +51,7 @@ class Reward:
     penalty: float = 1.0
 
     def __post_init__(self) -> None:
+        at_least(self, 0, "penalty")
         if self.clip is not None and not self.clip > 0:
             raise Mistake(("clip",), "must be above 0; none has no bound.")
 
@@ -73,8 +74,8 @@ class Critic:
     """Who says what a state is worth (advantage gae)."""
 
     start: Literal["reward", "policy", "fresh", "shared"] = "reward"
-    """the first preference model among the rewards; the policy with a new head; random weights; a head on the policy
-    itself, which shares its trunk and its optimiser"""
+    """the first preference model among the rewards that count; the policy with a new head; random weights; a head on
+    the policy itself, which shares its trunk and its optimiser"""
     fold: bool = True
     """what the first scores say of mean and spread goes into its head, so that it begins on the scale it shall learn"""
     pretrain: int = 10
@@ -164,7 +165,8 @@ class Ppo:
     mismatch: Literal["refuse", "ignore"] = "refuse"
     """a sampler that leaves likely tokens alone (top_p, top_k) draws from another policy than the one that learns"""
     test: tuple[str, ...] = ()
-    """judges of the answers at a look, from which nothing is learnt; the policy they like best is kept as `best`"""
+    """judges of the answers at a look, from which nothing is learnt; the policy that the first of them likes best is
+    kept as `best`"""
     optim: Optim = OPTIM
     """batch: prompts in a step; epochs: passes over an iteration's answers"""
     lora: Lora = field(default_factory=Lora)

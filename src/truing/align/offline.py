@@ -19,7 +19,7 @@ from truing.align.job import Job
 from truing.align.ledger import Ledger
 from truing.align.methods import METHODS, Method, Offline, as_published, unused, view_of
 from truing.align.mismatch import Mismatch
-from truing.align.rewards import Part, Rewards
+from truing.align.rewards import Part, Rewards, check_asked
 from truing.batch import Group
 from truing.data import Cache, Draws, Order, demonstrations
 from truing.data.cache import sweep
@@ -42,6 +42,7 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
     with job.run as run:
         if run.finished:
             return run
+        check_asked("rewards", judges, [example for examples in job.sets for example in examples])
         for choice in published:
             job.note("as published", choice)
         if idle := unused(settings):
@@ -58,7 +59,8 @@ def offline(settings: Offline, examples: Sequence[Example] | None = None, judges
             if "ref_logps" in objective.reads:
                 cache_reference(engine, groups, cache)
             mismatch = Mismatch(engine, groups, cache) if "reference_point" in objective.reads else None
-        watch = Guard(job, engine, credit.rewards.means if credit.rewards else None)
+        rewards = credit.rewards
+        watch = Guard(job, engine, (lambda drawn: rewards.means(rewards.own(drawn))) if rewards else None)
         if how.watch.every and not run.step:  # what all methods have in common: where they begin
             with ledger.phase("watching"):
                 run.log(0, watch(0))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import sem
 from torch import Tensor
 
 from truing.align.cast import Cast, cast, fold, prepare
@@ -23,7 +24,7 @@ from truing.align.job import Job
 from truing.align.ledger import Ledger
 from truing.align.presets import described
 from truing.align.prompts import Mixed, prompted
-from truing.align.rewards import Part, Rewards
+from truing.align.rewards import Part, Rewards, check_asked, followed
 from truing.align.rollouts import Rollouts, advantages, draw, judged, read, shaped
 from truing.align.spread import note_spread, several
 from truing.batch import Group, Objective
@@ -68,7 +69,7 @@ def ppo(
         policy, critic = players.policy, players.critic
         asked = prompted(job, policy, how.sampling.max_tokens, judges)
         mixed.encode(job, policy)
-        rewards, tested = Rewards(judges), Rewards(tests)
+        rewards, tested = Rewards(judges), Rewards(followed(tests))
         prepare(players, how)
         ledger = run.keep("ledger", Ledger(*players.engines))
         moments = run.keep("moments", RunningMoments())
@@ -76,7 +77,7 @@ def ppo(
         order = run.keep("order", Order([len(pool) for pool in asked], how.data.weights, how.run.seed))
         for name, engine in players.learners.items():
             run.attach(name, engine)
-        watch = Guard(job, policy, (lambda drawn: _both(drawn, rewards, tested)) if tests else None)
+        watch = _guard(job, policy, rewards, tested)
         for step in run.steps(how.iterations):
             with ledger.phase("sampling"):
                 prompts = [asked[pool][row] for pool, row in order.next(how.rollouts)]
@@ -102,10 +103,12 @@ def ppo(
             hand_over(rollouts, ref_logps, advantage, returns, how)
             with ledger.phase("training"):
                 learnt = optimise(job, players, rollouts, how, step, kl.coefficient, mixed)
-            told = {"reward": raw.mean()} | _looked(rollouts, ref_logps) | _told(rollouts, scores, advantage, returns)
+            told = {"reward": metrics.pop("reward"), **_looked(rollouts, ref_logps)}
+            told |= _told(rollouts, scores, advantage, returns)
             if how.kl.target:
                 told["kl_coefficient"] = kl.coefficient
-                kl.update(told["kl"], len(rollouts.lengths))
+                if step > how.alone:  # else it would answer for a policy that stands still
+                    kl.update(told["kl"], len(rollouts.lengths))
             with ledger.phase("watching"):
                 watched = watch(step, told)
             run.log(step, told, metrics, learnt, watched)
@@ -151,7 +154,7 @@ def optimise(
             name = "policy" if engine is policy else "critic"
             taken = engine.step(norm if joint is None else joint)
             for key, value in (metrics | {f"{name}/grad_norm": norm, f"{name}/lr": taken["lr"]}).items():
-                told.setdefault(key if key != "loss" else f"{name}/total", []).append(value)
+                told.setdefault(key if key != "loss" else f"{name}/total", []).append(float(value))
     return {key: sum(values) / len(values) for key, values in told.items()}
 
 
@@ -174,9 +177,23 @@ def minibatches(groups: Sequence[Group], how: Ppo, step: int) -> Iterator[list[G
             yield [groups[i] for i in order[start : start + how.optim.batch]]
 
 
+def _guard(job: Job, policy: LocalEngine, rewards: Rewards, tested: Rewards) -> Guard:
+    if not tested.parts:
+        return Guard(job, policy, told=ROLLOUT)
+    watch = Guard(job, policy, lambda drawn: _both(drawn, rewards, tested), ("test", *ROLLOUT))
+    check_asked("test", tested.parts, watch.watcher.asked, 2)  # one has no error
+    if len(tested.parts) > 1:
+        first = next(label for label, part in zip(tested.labels, tested.parts) if part.weight)
+        job.note("test", f"of the judges of test, {first} says which policy is best, and reward_hacking follows it")
+    return watch
+
+
 def _both(drawn: Sequence[Example], rewards: Rewards, tested: Rewards) -> dict[str, float]:
-    """Of a look's answers: the judge that teaches beside those that do not."""
-    return {"reward": rewards.means(drawn)["reward"]} | tested.means(drawn, "test")
+    """Of a look's answers: the judge that teaches beside those that do not, with the standard error of its mean."""
+    taught, values = rewards.means(rewards.own(drawn)), tested.own(drawn)
+    found = tested.means(values, "test")
+    found["test_error"] = float(sem(tested.counted(values), nan_policy="omit"))
+    return found | {name: value for name, value in taught.items() if name == "reward"}
 
 
 def _looked(rollouts: Rollouts, ref_logps: Tensor) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from truing.align.ingredients import Ppo
 from truing.align.job import Job
-from truing.align.rewards import Part
+from truing.align.rewards import Part, check_asked
 from truing.align.rollouts import Asked
 from truing.batch import Batch, Group, Objective
 from truing.data import Dataset, Order, demonstrations, read
@@ -38,9 +38,7 @@ def prompted(job: Job, engine: LocalEngine, room: int, judges: Sequence[Part] = 
             reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "it is empty"
             raise UserError(f"{source}: there is no prompt in it that could be asked ({reasons}).")
         pools.append(list(pool.values()))
-    for part in judges:
-        if not any(part.judges(one.example) for pool in pools for one in pool):
-            raise UserError(f"rewards: {part.label} judges nothing: no prompt has that value in that column.")
+    check_asked("rewards", judges, [one.example for pool in pools for one in pool])
     detail = "".join(f"; {reason} {count}" for reason, count in {**dropped, **engine.codec.notes}.items())
     job.note("data", f"{sum(map(len, pools))} prompts{detail}", dropped=dict(dropped))
     return pools

@@ -37,7 +37,7 @@ def as_text(drawn: Sequence[Example], asked: Sequence[Example]) -> list[Example]
 
 class Part(NamedTuple):
     """One judge. `bounds`: what its values may be, None for any finite number; `squash` takes σ of them first; `only`:
-    the column and the value of the examples that it is asked about, the others get 0 from it."""
+    the column and the value of the examples that it is asked about."""
 
     judge: Judge
     weight: float = 1.0
@@ -93,31 +93,40 @@ class Rewards:
         return sum(s[0] for s in sides), sum(s[1] for s in sides)
 
     def of(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """[answers, parts] of each example, unweighted."""
+        """[answers, parts] of each example, unweighted; NaN where a judge is not asked."""
         columns = [self._part(part, examples) for part in self.parts]
         return [np.stack(values, axis=1) for values in zip(*columns)]
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """[answers] the weighted sum."""
-        return np.asarray(values @ np.array([part.weight for part in self.parts]))
+        """[answers] the weighted sum. A judge that is not asked adds nothing."""
+        return np.asarray(np.nan_to_num(values) @ np.array([part.weight for part in self.parts]))
 
-    def means(self, examples: Sequence[Example], what: str = "reward") -> dict[str, float]:
-        """Of the model's own answers, which are asked about once and not kept."""
-        values = np.concatenate(replace(self, folder=None).of(as_text(examples, examples)))
-        names = {f"{what}/{name}": float(v.mean()) for name, v in zip(self.labels, values.T)}
-        return {what: float(self.total(values).mean()), **(names if len(names) > 1 else {})}
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """The same, but NaN where no judge that has a weight is asked: for means and spreads."""
+        counts = [part.weight != 0 for part in self.parts]
+        return np.where(np.isnan(values[:, counts]).all(axis=1), np.nan, self.total(values))
+
+    def own(self, drawn: Sequence[Example]) -> np.ndarray:
+        """[answers, parts] of the model's own answers, which are asked about once and not kept."""
+        return np.concatenate(replace(self, folder=None).of(as_text(drawn, drawn)))
+
+    def means(self, values: np.ndarray, what: str = "reward") -> dict[str, float]:
+        """[answers, parts] → of the sum and, where there are several, of every judge: over what it is asked about."""
+        columns = dict(zip((f"{what}/{name}" for name in self.labels), values.T)) if len(self.parts) > 1 else {}
+        every = {what: self.counted(values), **columns}
+        return {name: float(np.nanmean(column)) for name, column in every.items() if not np.isnan(column).all()}
 
     def table(self, values: Sequence[np.ndarray]) -> list[Column]:
         every = np.concatenate(values)
         return [
-            Column(name, p.weight, float(v.mean()), float(v.min()), float(v.max()))
+            Column(name, p.weight, float(np.nanmean(v)), float(np.nanmin(v)), float(np.nanmax(v)))
             for name, p, v in zip(self.labels, self.parts, every.T)
         ]
 
     def _part(self, part: Part, examples: Sequence[Example]) -> list[np.ndarray]:
         """What is kept is what the judge said; bounds are looked at every time."""
         chosen = [n for n, example in enumerate(examples) if part.judges(example)]
-        said = [np.zeros(len(example.answers)) for example in examples]
+        said = [np.full(len(example.answers), np.nan) for example in examples]
         for n, value in zip(chosen, self._said(part.judge, [examples[n] for n in chosen]) if chosen else ()):
             said[n] = expit(value) if part.squash else value
             for answer, v in zip(examples[n].answers, said[n]):
@@ -137,6 +146,23 @@ class Rewards:
         found = cache.fetch([fingerprint([e.id, dict(e.meta)]) for e in examples], ask)
         self.asked.update(new=cache.misses, known=cache.hits)
         return [np.asarray(one["value"], dtype=np.float64) for one in found]
+
+
+def check_asked(key: str, parts: Sequence[Part], examples: Sequence[Example], least: int = 1) -> None:
+    """A condition that no prompt meets is a mistake."""
+    for part in parts:
+        count = sum(part.judges(example) for example in examples)
+        if not count:
+            raise UserError(f"{key}: {part.label} judges nothing: no prompt has that value in that column.")
+        if count < least:
+            raise UserError(f"{key}: {part.label} judges {count} of {len(examples)} prompts, and {least} are needed.")
+
+
+def followed(tests: Sequence[Part]) -> list[Part]:
+    """Judges have units of their own, which do not add up: the first that has a weight keeps it, the others are told
+    beside it."""
+    first = next((n for n, part in enumerate(tests) if part.weight), None)
+    return [part if n == first else part._replace(weight=0.0) for n, part in enumerate(tests)]
 
 
 def _asked(judge: Judge, examples: Sequence[Example]) -> list[list[float]]:

@@ -58,6 +58,12 @@ class Rollouts:
     def group_of(self) -> Tensor:
         return torch.tensor([number for number, group in enumerate(self.groups) for _ in group.answers])
 
+    @property
+    def compared(self) -> Tensor:
+        """[A] kept, and not the only such answer to its prompt."""
+        others = self.group_of[self.kept].bincount(minlength=len(self.groups))
+        return self.kept & (others[self.group_of] > 1)
+
     def carry(self, name: str, flat: Tensor) -> None:
         """Hand a number per token to the groups, for objectives to read."""
         parts = iter(flat.split(self.lengths.tolist()))
@@ -141,12 +147,12 @@ def read(engine: LocalEngine, rollouts: Rollouts, name: str, adapter: bool = Tru
 
 
 def judged(rollouts: Rollouts, rewards: Rewards) -> tuple[Tensor, dict[str, float]]:
-    """[A] the weighted sum of what the judges say, and what each of them says on average."""
+    """[A] the weighted sum of what the judges say; its mean, that of each of them, and quantiles."""
     parts = np.concatenate(rewards.of(rollouts.examples))
-    total = rewards.total(parts)
-    means = {f"reward/{name}": float(column.mean()) for name, column in zip(rewards.labels, parts.T)}
-    spread = {f"reward/p{q}": float(np.quantile(total, q / 100)) for q in (5, 50, 95)}
-    return torch.from_numpy(total).float(), {**(means if len(means) > 1 else {}), **spread}
+    total = rewards.counted(parts)
+    asked = total[~np.isnan(total)]
+    spread = {f"reward/p{q}": float(np.quantile(asked, q / 100)) for q in (5, 50, 95)} if asked.size else {}
+    return torch.from_numpy(np.nan_to_num(total)).float(), {"reward": 0.0} | rewards.means(parts) | spread
 
 
 def shaped(scores: Tensor, rollouts: Rollouts, how: Reward, moments: RunningMoments) -> Tensor:
@@ -167,7 +173,7 @@ def advantages(
     rollouts: Rollouts, scores: Tensor, ref_logps: Tensor, coefficient: float, how: Ppo
 ) -> tuple[Tensor, Tensor | None]:
     """[N] advantages, and the returns that a critic learns, if there is one."""
-    lengths, returns = rollouts.lengths, None
+    lengths, returns, taken = rollouts.lengths, None, rollouts.kept
     kl = kl_estimate(rollouts.logps, ref_logps, how.kl.estimator)
     cost = coefficient if how.kl.place == "reward" else 0.0
     if how.advantage == "gae":
@@ -178,9 +184,12 @@ def advantages(
         answer_of = torch.arange(len(lengths)).repeat_interleave(lengths)
         whole = scores - cost * scores.new_zeros(len(lengths)).index_add(0, answer_of, kl)
         compare = leave_one_out if how.advantage == "rloo" else group_normalised
-        found = compare(whole, rollouts.group_of)[answer_of]
+        taken, found = rollouts.compared, torch.zeros_like(whole)
+        if taken.any():
+            found[taken] = compare(whole[taken], rollouts.group_of[taken])
+        found = found[answer_of]
     if how.update.whiten:
-        inside = rollouts.kept.repeat_interleave(lengths)
+        inside = taken.repeat_interleave(lengths)
         found[inside] = whiten(found[inside])
     bound = how.update.bound
     return found if bound is None else found.clamp(-bound, bound), returns

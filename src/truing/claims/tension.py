@@ -47,9 +47,9 @@ def pulled(
     if judged != "helpful+harmless":
         return found
     teacher = open_engine(one.teacher(folder), MACHINE)
-    for name, part in (("helpful", share), ("harmless", 1 - share)):
+    for name in ("helpful", "harmless"):
         data = [float(s.reward or 0) for row in teacher.score(drawn(name, SCORED, seed, held=True)) for s in row]
-        found[f"curve/{name}"] = [round(percentile_of(value / part, data), 2) for value in curves[name]]
+        found[f"curve/{name}"] = [round(percentile_of(value, data), 2) for value in curves[name]]
         asked = prompts(TOWN, HELD, seed, held=True, kinds=SESSIONS[name])
         for who, policy in (("before", one.start(folder)), ("after", model)):
             said = teacher.score(as_text(_said(open_engine(policy, MACHINE), asked, seed, 1), asked))

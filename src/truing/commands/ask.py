@@ -68,7 +68,7 @@ class Chat:
 
 def sample(settings: Sample) -> list[Example]:
     """Write one example per prompt with its answers, tokens and log-probabilities."""
-    check_target(settings.out)
+    check_target(settings.out, settings.data.path)
     prompts = [example.prompt for one in _sets(settings.data) for example in one]
     engine = guarded(
         open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens), settings.reject
@@ -93,7 +93,7 @@ def sample(settings: Sample) -> list[Example]:
 
 def score(settings: Score) -> list[Example]:
     """Write the examples with a reward (or log-probability) for every answer, and say how often the order is right."""
-    check_target(settings.out)
+    check_target(settings.out, settings.data.path)
     sets = _sets(settings.data)
     engine = open_engine(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
     require(engine, "score")

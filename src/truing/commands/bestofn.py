@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from truing.align.bestofn import BestOfN, Found, Point
 from truing.align.bestofn import bestofn as draw
 from truing.commands.offline import judges, read_all
 from truing.commands.tables import cell, report, show
-from truing.data import check_target
+from truing.data import beside, check_target
 from truing.records import Example, UserError
 from truing.run import say
 from truing.run.checkpoint import write_text
@@ -26,7 +25,7 @@ NOTE = "each k from all answers; 95 % intervals over prompts; KL: in nats from t
 
 def bestofn(settings: BestOfN) -> list[Example]:
     """Write and return one example per prompt: its best answers, best first, with rewards."""
-    check_target(settings.out)
+    check_target(settings.out, settings.data.path)
     examples = read_all(settings.data, None)
     if any(name.startswith("lexical:tfidf") for name in settings.test) and not any(e.answers for e in examples):
         raise UserError(f"test lexical:tfidf: it weighs words by the answers in {settings.data.path}, which has none.")
@@ -51,7 +50,7 @@ def _tell(settings: BestOfN, found: Found, repeated: int) -> None:
     about = {"model": settings.model, "judge": settings.judge, "prompts": count, "n": n, "kept": kept}
     told = {**about, "out": settings.out, "curve": [_plain(point) for point in found.curve]}
     report("bestofn", told)
-    file = Path(settings.out).with_suffix(CURVE)
+    file = beside(settings.out, CURVE)
     write_text(file, json.dumps({**told, "sampling": asdict(settings.sampling), "prints": found.prints}, indent=1))
     again = f"; {repeated} repeated prompts were asked once" if repeated else ""
     say(f"{kept} of {count * n} answers kept, the best {settings.keep or n} of each prompt{again}: {settings.out}")

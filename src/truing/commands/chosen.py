@@ -1,4 +1,4 @@
-"""The curve of a `truing bestofn`, for a run that began as the same policy and learnt from the same judge."""
+"""The curve of a `truing bestofn`, for a run that began as the same policy and learnt from the same judge's score."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from truing.commands.arms import SQUASHED
 from truing.commands.bestofn import CURVE
 from truing.commands.offline import weighted
 from truing.pages.distance import Chosen
@@ -27,15 +28,14 @@ def chosen_for(run: RunView, file: str) -> Chosen:
         raise UserError(
             f"{file}: {found['model']} is not the policy that {run.name} began with ({run.recipe['model']})."
         )
-    learnt = [
-        (weight, judge)
-        for text, judge in zip(run.recipe["rewards"], prints["judges"], strict=True)
-        if (weight := weighted(text.partition(" if ")[0])[1])
-    ]
-    if [judge for _, judge in learnt] != [f"reward:{found['prints']['judge']}"]:
+    named = [(weighted(text.partition(" if ")[0])[1], text) for text in run.recipe["rewards"]]
+    learnt = [(*one, judge) for one, judge in zip(named, prints["judges"], strict=True) if one[0]]
+    same = [judge for *_, judge in learnt] == [f"reward:{found['prints']['judge']}"]
+    if not same or " if " in learnt[0][1] or learnt[0][1].startswith(SQUASHED):
         raise UserError(
             f"{file} was chosen by {found['judge']}, and {run.name} learnt from {' + '.join(run.recipe['rewards'])}: "
-            "only a run that learnt from this preference model alone, in the same precision, has rewards to compare."
+            "only a run that learnt from this preference model's score alone, for every prompt and in the same "
+            "precision, has rewards to compare."
         )
     for key in SAMPLER:
         if found["sampling"][key] != run.recipe["sampling"][key]:

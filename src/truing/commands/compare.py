@@ -19,7 +19,7 @@ from truing.align.ledger import Ledger
 from truing.align.offline import offline as align
 from truing.align.ppo import ppo
 from truing.align.rewards import Part, Rewards, as_text
-from truing.commands.arms import Arm, Compare, arm_of, base_of
+from truing.commands.arms import SQUASHED, Arm, Compare, arm_of, base_of
 from truing.commands.compared import NOTE, START, pictures
 from truing.commands.compared import rows as compared
 from truing.commands.evaluate import items
@@ -45,7 +45,7 @@ def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dic
     asked = [replace(e, answers=(), judgements=()) for e in items(settings.prompts, settings.count, 0)]
     learnt = read_all(settings.data, examples)
     rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
-    testing = judges(settings.test, settings.data, settings.machine, learnt) if settings.test else rewarding
+    testing = judges(settings.test, settings.data, settings.machine, learnt, key="test") or rewarding
     with Rows(folder) as rows:
         if settings.watch.every and settings.watch.prompts is None:
             shown = str(folder / "prompts.jsonl")  # nothing is learnt from these, and all cells are looked at with them
@@ -95,8 +95,11 @@ class Bench:
         return self.judged(name, done.model, seed) | spent | {"curves": curves}
 
     def trained(self, how: Arm) -> Run:
-        """With the judges that all arms have."""
+        """With the judges that all arms have. The recipe of PPO says so where it learns from σ of what they say:
+        `truing ppo`, with the same names, would not."""
         if isinstance(how, Ppo):
+            says = [SQUASHED * part.squash + name for name, part in zip(how.rewards, self.rewarding, strict=True)]
+            how = replace(how, rewards=tuple(says))
             return ppo(how, self.rewarding, (), self.rewarding if how.test else (), self.learnt)
         return align(replace(how, cache=how.cache or str(self.folder / "cache")), self.learnt, self.rewarding)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from truing.data import Dataset, losses, read, write
+from truing.data import Dataset, check_target, losses, read, write
 from truing.data import split as divide
 from truing.records import UserError
 from truing.run import say
@@ -62,8 +62,7 @@ class Split:
 
 def convert(settings: Convert) -> int:
     """Write the file and say what of its contents the format does not keep."""
-    if Path(settings.path).absolute() == Path(settings.out).absolute():
-        raise UserError(f"{settings.out} is the file to read: write to another one.")
+    check_target(settings.out, settings.path)
     dataset = opened(settings, settings.path, settings.limit)
     lost = losses(dataset, settings.to)
     written = write(settings.out, dataset, settings.to)
@@ -73,6 +72,8 @@ def convert(settings: Convert) -> int:
 
 def split(settings: Split) -> dict[str, Path]:
     """Write `out/PART.jsonl` for each part: all of them or none."""
+    for part in settings.parts:
+        check_target(Path(settings.out, f"{_share(part)[0]}.jsonl"), settings.path)
     dataset = opened(settings, settings.path)
     to = settings.to or dataset.format.name
     parts = divide(dataset, dict(map(_share, settings.parts)), settings.seed)

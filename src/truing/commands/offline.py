@@ -34,20 +34,25 @@ def judges(
     machine: Machine,
     examples: Sequence[Example] | None = None,
     squash: bool = True,
+    key: str = "rewards",
 ) -> list[Part]:
     """Each name with its weight as a part of the reward: NAME, NAME*WEIGHT, either `if COLUMN=VALUE`. `squash`: σ of
-    what a preference model says, which has no bounds."""
-    parts = []
-    for text in names:
-        named, condition, where = text.partition(" if ")
-        column, equals, value = (part.strip() for part in where.partition("="))
-        if condition and not (column and equals and value):
-            raise Mistake(("rewards",), f"{text}: write a condition as `if COLUMN=VALUE`.")
-        part = _part(named.strip(), data, machine, examples)
-        if part.squash and not squash:
-            part = part._replace(squash=False, bounds=None)
-        parts.append(part._replace(only=(column, value) if condition else None))
-    return parts
+    what a preference model says, which has no bounds. `key`: where the recipe names them."""
+    try:
+        parts = [_conditional(text, data, machine, examples) for text in names]
+    except Mistake as mistake:
+        raise Mistake((key,), mistake.what) from None
+    if parts and not any(part.weight for part in parts):
+        raise Mistake((key,), "have weight 0, all of them: there has to be a judge that counts.")
+    return [part if squash or not part.squash else part._replace(squash=False, bounds=None) for part in parts]
+
+
+def _conditional(text: str, data: Data, machine: Machine, examples: Sequence[Example] | None) -> Part:
+    named, condition, where = text.partition(" if ")
+    column, equals, value = (part.strip() for part in where.partition("="))
+    if condition and not (column and equals and value):
+        raise Mistake(("rewards",), f"{text}: write a condition as `if COLUMN=VALUE`.")
+    return _part(named.strip(), data, machine, examples)._replace(only=(column, value) if condition else None)
 
 
 def _part(text: str, data: Data, machine: Machine, examples: Sequence[Example] | None) -> Part:

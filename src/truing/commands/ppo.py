@@ -18,8 +18,8 @@ __all__ = ["Ppo", "estimate", "ppo"]
 def ppo(settings: Ppo, examples: Sequence[Example] | None = None) -> Run:
     """A preference model's score is taken as it is."""
     rewards, tests = (
-        judges(names, settings.data, settings.machine, examples, squash=False)
-        for names in (settings.rewards, settings.test)
+        judges(names, settings.data, settings.machine, examples, squash=False, key=key)
+        for key, names in (("rewards", settings.rewards), ("test", settings.test))
     )
-    models = [(part.judge.name, part.weight) for part in rewards if isinstance(part.judge, Scorer)]
+    models = [(part.judge.name, part.weight) for part in rewards if part.weight and isinstance(part.judge, Scorer)]
     return train(settings, rewards, models, tests, examples)

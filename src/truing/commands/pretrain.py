@@ -63,7 +63,7 @@ class Pretrain:
 
 def pretrain(settings: Pretrain) -> dict[str, Any]:
     """Build, write, and print the card of what was built."""
-    check_target(settings.out)
+    check_target(settings.out, settings.data, settings.samples)
     questions = _questions(settings)
     pairs, dropped = _compared(settings, questions)
     if not pairs:

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from truing.commands.data import opened
 from truing.commands.tables import report, show
-from truing.data import check_target, write
+from truing.data import beside, check_target, write
 from truing.data.fewshot import as_chat, as_list, drawn, list_ends, opening
 from truing.engine import open_engine, require
 from truing.engine.base import Asking
@@ -71,10 +70,7 @@ class Prompts:
 
 def prompts(settings: Prompts) -> list[Example]:
     """Read, draw, write, report."""
-    check_target(settings.out)
-    kept_for = Path(settings.out)
-    if kept_for.absolute() == Path(settings.path).absolute():
-        raise UserError(f"{settings.out} is the file to read: write to another one.")
+    check_target(settings.out, settings.path, settings.held_out)
     sources = _sources(settings, settings.path)
     if len(sources) < settings.shown:
         raise UserError(f"{settings.path} holds {len(sources)} different prompts, and {settings.shown} shall be shown.")
@@ -87,11 +83,11 @@ def prompts(settings: Prompts) -> list[Example]:
         raise UserError(f"{engine.name} wrote nothing new ({_counted(found.dropped)}); nothing was written.")
     told = found.report(engine)
     write(settings.out, found.kept, "truing")
-    beside = kept_for.with_name(f"{kept_for.name.split('.')[0]}.overlap.json")
-    write_text(beside, json.dumps(told, indent=1, ensure_ascii=False))
+    file = beside(settings.out, ".overlap.json")
+    write_text(file, json.dumps(told, indent=1, ensure_ascii=False))
     report("prompts", told)
     _show(settings, told)
-    say(f"{len(found.kept)} prompts: {settings.out}; report: {beside}")
+    say(f"{len(found.kept)} prompts: {settings.out}; report: {file}")
     return found.kept
 
 

@@ -63,7 +63,7 @@ def tasks(settings: Tasks) -> None:
 
 def cloze(settings: Cloze) -> list[Example]:
     """Draw, choose, write, and say how far a rule that knows only how common words are would come."""
-    check_target(settings.out)
+    check_target(settings.out, settings.path)
     texts = read(settings.path, format="lambada", limit=settings.limit)
     engine = open_engine(settings.model, settings.machine)
     require(engine, "sample")

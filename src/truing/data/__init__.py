@@ -2,7 +2,7 @@
 
 from truing.data.cache import Cache
 from truing.data.describe import describe
-from truing.data.files import check_target
+from truing.data.files import beside, check_target
 from truing.data.formats import FORMATS
 from truing.data.order import Draws, Order
 from truing.data.read import Counts, Dataset, read
@@ -17,6 +17,7 @@ __all__ = [
     "Dataset",
     "Draws",
     "Order",
+    "beside",
     "check_target",
     "comparisons",
     "demonstrations",

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import date, time
 from pathlib import Path
@@ -150,9 +150,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def check_target(path: str | os.PathLike[str]) -> None:
-    """Refuse now what could not be written later, when much has been computed."""
+def check_target(path: str | os.PathLike[str], *sources: str | Sequence[str] | None) -> None:
+    """Refuse now what could not be written later, when much has been computed, and what is one of the `sources`."""
     path = Path(path)
+    named = [name for source in sources for name in ([source] if isinstance(source, str) else source or ())]
+    if any(Path(name).resolve() == path.resolve() for name in named):
+        raise UserError(f"{path} is the file to read: write to another one.")
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: the name of a data file must end in {', '.join(SUFFIXES)}.")
     if path.is_dir():
@@ -160,6 +163,13 @@ def check_target(path: str | os.PathLike[str]) -> None:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{path} cannot be written: {above} is no folder in which that is allowed.")
+
+
+def beside(path: str | os.PathLike[str], ending: str) -> Path:
+    """A file about a data file: with `ending` in the place of what says how the data are written."""
+    path = Path(path)
+    suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), "")
+    return path.with_name(path.name.removesuffix(suffix) + ending)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:

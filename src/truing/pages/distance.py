@@ -12,10 +12,10 @@ from truing.pages.charts import Mark, number
 from truing.pages.curves import Point, dots
 from truing.pages.numbers import Right, table
 from truing.run import RunView
-from truing.stats.laws import CLOSE, FORMS, Law, fit_law
+from truing.stats.laws import CLOSE, FORMS, Law, fit_law, share_of
 
 SHOWN = {"sqrt": "√KL", "linear": "KL", "log": "ln(1 + KL)"}
-GRID = 60
+GRID, ALIKE = 60, 2
 STILL = 1e-4  # nats: a policy that has not moved, up to rounding
 Picture = dict[str, Any]
 
@@ -29,12 +29,14 @@ class Chosen(NamedTuple):
 
 
 class Distance(NamedTuple):
-    """A run's reward over its distance; both by iteration. `start`: the mean before anything has moved."""
+    """A run's reward over its distance; both by iteration. `start`: the mean of the first `still` of them, before
+    anything has moved."""
 
     steps: list[int]
     kl: list[float]
     reward: list[float]
     start: float
+    still: int
 
     @property
     def root(self) -> list[float]:
@@ -62,16 +64,17 @@ def distance(run: RunView) -> Distance:
     reward, kl = (dict(run.series(name)) for name in ("reward", "kl"))
     steps = sorted(reward.keys() & kl.keys())
     nats, scores = [kl[s] for s in steps], [reward[s] for s in steps]
-    return Distance(steps, nats, scores, float(np.mean(scores[: still(nats)])) if steps else math.nan)
+    count = still(nats)
+    return Distance(steps, nats, scores, float(np.mean(scores[:count])) if steps else math.nan, count)
 
 
 def fitted(run: Distance, window: Window) -> tuple[Law | None, Window]:
     """The law, and the window it stands on: all iterations where there are too few before the divergence."""
     until = None if window.until is None else sum(step < window.until for step in run.steps)
-    law = fit_law(run.kl, run.reward, run.start, until)
+    law = fit_law(run.kl, run.reward, run.start, until, run.still)
     if law is None and until is not None:
         window = Window(None, f"too few of them lie before iteration {window.until}, where {window.why} diverges")
-        law = fit_law(run.kl, run.reward, run.start)
+        law = fit_law(run.kl, run.reward, run.start, weight=run.still)
     return law, window
 
 
@@ -91,7 +94,7 @@ def law_picture(run: Distance, law: Law | None, window: Window, slope: float | N
         return {"label": label, "points": dots(zip(grid[inside], values[inside])), "only": "line"}
 
     for name, form in law.forms.items() if law else ():
-        curves.append(line(f"fit in {SHOWN[name]}", run.start + form.coefficient * FORMS[name](grid**2)))
+        curves.append(line(f"fit in {SHOWN[name]}", form.start + form.coefficient * FORMS[name](grid**2)))
     if slope:
         curves.append(line("foreseen", run.start + slope * grid))
     marks = []
@@ -101,24 +104,31 @@ def law_picture(run: Distance, law: Law | None, window: Window, slope: float | N
 
 
 def law_table(law: Law, slope: float | None) -> str:
-    rows = [
-        [f"reward − start ≈ a·{SHOWN[name]}" + (" (lowest AIC)" if name == law.best else "")]
-        + [Right(cell) for cell in (f"{form.coefficient:.3g} ± {form.error:.2g}", f"{form.r2:.3f}", f"{form.aic:.1f}")]
-        for name, form in law.forms.items()
-    ]
-    foreseen = [["foreseen: √2·σ for √KL", Right(f"{slope:.3g}"), Right("–"), Right("–")]] if slope else []
-    return table(["", Right("a"), Right("R²"), Right("AIC")], [*rows, *foreseen])
+    rows = []
+    for name, form in law.forms.items():
+        said = f"reward ≈ start + a·{SHOWN[name]}" + (" (lowest AIC)" if name == law.best else "")
+        cells = f"{form.coefficient:.3g} ± {form.error:.2g}", f"{form.start:.3g}", f"{form.r2:.3f}", f"{form.aic:.1f}"
+        rows.append([said, *map(Right, cells)])
+    foreseen = [["foreseen: √2·σ for √KL", Right(f"{slope:.3g}"), *[Right("–")] * 3]] if slope else []
+    return table(["", *map(Right, ("a", "start", "R²", "AIC"))], [*rows, *foreseen])
 
 
 def law_words(run: Distance, law: Law | None, window: Window) -> str:
+    if law is None and np.allclose(run.reward, run.start, rtol=1e-9, atol=1e-12):
+        return "The reward did not move: there is nothing to say of how it grows with the distance."
     if law is None:
         return "The policy has not gone far enough from its reference to say how reward grows with the distance."
     before = f", before iteration {window.until}, where {window.why} diverges" if window.until is not None else ""
     before += f"; {window.why}" if window.why and window.until is None else ""
+    lowest = law.forms[law.best].aic
+    near = [SHOWN[name] for name, form in law.forms.items() if name != law.best and form.aic - lowest < ALIKE]
+    alike = f" {' and '.join(near)} fits about as well: its AIC is within {ALIKE} of the lowest." if near else ""
     bends = "" if law.runs_p > 0.05 else f" The points bend away from √KL (runs test, p = {law.runs_p:.2g})."
+    counts = f"which counts as the {run.still} it is of" if run.still > 1 else "which counts as one"
     return (
-        f"Fitted from {run.start:.3g}, the mean at the start, on the {law.n} of {len(run.steps)} iterations with KL of "
-        f"at least {CLOSE:g}{before}.{bends}"
+        f"Fitted to the {law.n} of {len(run.steps)} iterations with KL of at least {CLOSE:g}{before}; and to the mean "
+        f"at the start, {run.start:.3g} at KL 0, {counts}. ± is a standard error, for that of the start, too."
+        f"{alike}{bends}"
     )
 
 
@@ -134,12 +144,16 @@ def slope_words(found: Mapping[str, Any] | None, law: Law | None) -> str:
     )
     if law is None or not sigma:
         return said
-    ratio = law.forms["sqrt"].coefficient / (math.sqrt(2) * sigma)
-    if ratio < 0.8:
+    share = share_of(law.forms["sqrt"], math.sqrt(2) * sigma, found["answers"] - found["prompts"])
+    meaning = "that it is as foreseen cannot be excluded"
+    if share.high < 1:
         meaning = "the rest of the distance bought no reward, or the scores above the mean lie closer than normal ones"
-    else:
-        meaning = "about as foreseen" if ratio <= 1.25 else "good answers lie further apart than normal scores would"
-    return f"{said} The slope found is {ratio:.2f} of that: {meaning}."
+    elif share.low > 1:
+        meaning = "good answers lie further apart than normal scores would"
+    return (
+        f"{said} The slope found is {share.estimate:.2f} of that ({share.low:.2f} to {share.high:.2f}, 95 %: slope and "
+        f"σ are both measured): {meaning}."
+    )
 
 
 def chosen_words(run: Distance, chosen: Chosen) -> str:

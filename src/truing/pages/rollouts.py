@@ -25,14 +25,17 @@ from truing.pages.distance import (
 )
 from truing.pages.escape import esc
 from truing.run import RunView
-from truing.stats.laws import Divergence, divergence_point, smoothed
+from truing.stats.laws import Divergence, divergence_point, least_gain, smoothed
 
 SMOOTH = 5
 BY_ITERATION, BY_ROOT = "iteration", "√KL"
 UNIT = "gain, in σ"
 JUDGES = (
     "What judges say is drawn from where each began, in its own σ: its standard deviation among the start's answers to "
-    "one prompt. Lines are means of 5 values, where there are 10."
+    "one prompt. Lines are means of 5 values, where there are 10. A judge that is no copy of the reward gains less "
+    "even where nothing is wrong: near the start, for each σ of the reward, as many of its own as the two correlate by "
+    "among the start's answers. It diverges where, for good and beyond the noise of the curves, it gains less than by "
+    "the least that this correlation may be (95 %)."
 )
 
 
@@ -64,7 +67,8 @@ def rollouts_section(run: RunView, marks: Sequence[Mark] = (), chosen: Chosen | 
 
 class Pair(NamedTuple):
     """The reward and a judge from which nothing is learnt, of the same answers: what each has gained since the start,
-    in its standard deviations among the start's answers to one prompt."""
+    in its standard deviations among the start's answers to one prompt. There they correlate by `agrees`; `least`: what
+    that foretells at least of the judge's gain, for each σ of the reward's."""
 
     label: str
     steps: list[int]
@@ -72,29 +76,34 @@ class Pair(NamedTuple):
     train: np.ndarray
     test: np.ndarray
     agrees: float | None
+    least: float | None
 
     @property
     def diverges(self) -> Divergence | None:
+        if self.least is None:
+            return None
         try:
-            return divergence_point(self.train, self.test, self.kl, SMOOTH)
+            return divergence_point(self.least * self.train, self.test, self.kl, SMOOTH)
         except ValueError:  # too few to say
             return None
 
     def words(self) -> str:
         count, found = len(self.steps), self.diverges
         least = max(10, count // 5) + 2 * SMOOTH
-        if count < least:
+        if self.least is None:
+            said = f"{self.label}: what it should gain is not known, so nothing is said of whether it diverges."
+        elif count < least:
             said = f"{self.label}: {count} values are too few to say whether it diverges from the reward ({least} do)."
         elif found is None:
-            said = f"{self.label} does not diverge from the reward by more than their noise."
+            said = f"{self.label} does not diverge from the reward: it gains no less than could be foreseen."
         else:
             step, root = (_line(by, self)[0][found.iteration - SMOOTH + 1] for by in (BY_ITERATION, BY_ROOT))
             said = (
-                f"{self.label} diverges from the reward at iteration {step:.0f} (√KL {root:.2f}): from there on the "
-                "gap between the two is wider than at the beginning, beyond its noise."
+                f"{self.label} diverges from the reward at iteration {step:.0f} (√KL {root:.2f}): from there on it "
+                "gains less than was to be foreseen, beyond the noise."
             )
-        if self.agrees is not None:
-            said += f" At the start they correlate by {self.agrees:.2f}: near it, so many σ for each σ of reward."
+        if self.agrees is not None and self.least is not None:
+            said += f" At the start they correlate by {self.agrees:.2f}, or {self.least:.2f} at least."
         x, (_, gained) = _line(BY_ITERATION, self)
         top = int(gained.argmax())
         return (
@@ -118,7 +127,9 @@ def apart(run: RunView, spread: Mapping[str, Any] | None) -> list[Pair]:
             _gain([of[s] for s in steps], kl, size) for of, size in ((train, spread["sigma"]), (test, judge["sigma"]))
         )
         label = judge["label"] + (" (at looks)" if look else "")
-        found.append(Pair(label, steps, kl, learnt, told, judge["agrees"]))
+        agrees = judge.get("agrees")
+        least = None if agrees is None else least_gain(agrees, judge["freedom"])
+        found.append(Pair(label, steps, kl, learnt, told, agrees, least))
     return found
 
 

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from truing.stats.intervals import Interval
+
 Curve = Sequence[float] | np.ndarray
 CLOSE = 0.05  # nats: nearer to the reference, noise of the reward is larger than what was gained
 FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.sqrt, "linear": np.asarray, "log": np.log1p}
@@ -27,6 +29,7 @@ FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.sqrt, "linear
 class Form(NamedTuple):
     """start + coefficient·f(KL). `error` is the coefficient's standard error, residuals taken as independent."""
 
+    start: float
     coefficient: float
     error: float
     r2: float
@@ -43,31 +46,49 @@ class Law(NamedTuple):
     n: int
 
 
-def fit_law(kl: Curve, reward: Curve, start: float, until: int | None = None) -> Law | None:
-    """Least squares through (0, start), which is measured and not fitted, for each form; the best has the lowest AIC.
+def fit_law(kl: Curve, reward: Curve, start: float, until: int | None = None, weight: float = 1.0) -> Law | None:
+    """Least squares for each form; the best has the lowest AIC.
+
+    The line has to pass near (0, start), and not through it: the start is measured as everything else is, so it is one
+    more point, with the weight of the iterations that it is a mean of. Taken as exact, its error would tilt the line.
 
     The window: iterations before `until` (where the held-out preference model diverges) with KL of at least 0.05. None
-    where it holds fewer than 5 points. R² = 1 − RSS / Σ(reward − mean)², below 0 where a constant would do better.
-    AIC = n·ln(RSS/n) + 2·2 (a coefficient and a variance; the constant n·(1 + ln 2π), alike for all, is left out).
+    where it holds fewer than 5 points, and where the reward is the same in all of them. R² = 1 − RSS / Σ(reward −
+    mean)² of the window, below 0 where a constant would do better. AIC = n·ln(RSS/n) + 2·3 with the start among n and
+    RSS (two coefficients and a variance; what is alike for all forms is left out).
     """
     x, y = _curves(kl, reward)
     x, y = x[:until], y[:until]
     inside = x >= CLOSE
-    x, gain = x[inside], y[inside] - start
-    if x.size < 5:
+    x, y = x[inside], y[inside]
+    if x.size < 5 or np.allclose(y, y[0], rtol=1e-9, atol=1e-12):
         return None
-    forms = {name: _through_zero(f(x), gain) for name, f in FORMS.items()}
-    residuals = gain - forms["sqrt"].coefficient * np.sqrt(x)
+    forms = {name: _near(start, weight, f(x), y) for name, f in FORMS.items()}
+    root = forms["sqrt"]
+    residuals = y - root.start - root.coefficient * np.sqrt(x)
     runs_p = few_runs(residuals[np.argsort(x, kind="stable")])
     return Law(forms, min(forms, key=lambda name: forms[name].aic), runs_p, x.size)
 
 
-def _through_zero(x: np.ndarray, y: np.ndarray) -> Form:
-    slope = float(x @ y / (x @ x))
-    rss, spread = float(((y - slope * x) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
-    error = math.sqrt(rss / (x.size - 1) / (x @ x))
-    aic = x.size * math.log(max(rss, np.finfo(float).tiny) / x.size) + 2 * 2
-    return Form(slope, error, 1 - rss / spread if spread else math.nan, aic)
+def _near(start: float, weight: float, f: np.ndarray, reward: np.ndarray) -> Form:
+    x, y = np.append(f, 0.0), np.append(reward, start)
+    w = np.append(np.ones(f.size), weight)
+    middle, level = float(np.average(x, weights=w)), float(np.average(y, weights=w))
+    away, up = x - middle, y - level
+    slope = float(w @ (away * up) / (w @ away**2))
+    squares = w * (up - slope * away) ** 2
+    rss, spread = float(squares.sum()), float(((reward - reward.mean()) ** 2).sum())
+    error = math.sqrt(rss / (x.size - 2) / (w @ away**2))
+    aic = x.size * math.log(max(rss, np.finfo(float).tiny) / x.size) + 2 * 3
+    return Form(level - slope * middle, slope, error, 1 - float(squares[:-1].sum()) / spread, aic)
+
+
+def share_of(form: Form, foreseen: float, freedom: int) -> Interval:
+    """The slope over the one foreseen, 95 %. Both are measured: the variance of √2·σ, from answers to prompts that are
+    `freedom` fewer, is (√2·σ)² / (2·freedom) if scores are normal."""
+    share = form.coefficient / foreseen
+    error = math.hypot(form.error / foreseen, share / math.sqrt(2 * freedom))
+    return Interval(share, share - 1.96 * error, share + 1.96 * error, freedom)
 
 
 def few_runs(residuals: Curve) -> float:
@@ -86,27 +107,6 @@ def few_runs(residuals: Curve) -> float:
     return ways / math.comb(up + down, up)
 
 
-class Parallel(NamedTuple):
-    """`slope` is the common one, each weighed by 1/error². A small `p`: they differ by more than their errors."""
-
-    slope: float
-    chi2: float
-    freedom: int
-    p: float
-
-
-def parallel(slopes: Curve, errors: Curve) -> Parallel:
-    """Do slopes of several models differ? χ² = Σ ((slope − common) / error)², with one degree of freedom fewer than
-    models. That no difference is found does not make them equal (see effects.equivalent), and errors from within one
-    run are too small where its iterations are alike: those over seeds are better."""
-    slope, error = _curves(slopes, errors)
-    if slope.size < 2 or (error <= 0).any():
-        raise ValueError("parallel slopes need at least two, each with a standard error above 0")
-    common = float(np.average(slope, weights=error**-2))
-    chi2 = float((((slope - common) / error) ** 2).sum())
-    return Parallel(common, chi2, slope.size - 1, float(stats.chi2.sf(chi2, slope.size - 1)))
-
-
 def spread(scores: Sequence[Curve]) -> float:
     """`scores[prompt]` of answers to it → σ within prompts: σ² is the mean of the prompts' unbiased variances."""
     return math.sqrt(_covariance(scores, scores))
@@ -123,6 +123,15 @@ def agreement(scores: Sequence[Curve], others: Sequence[Curve]) -> float | None:
     the first gains one. None where one of them tells no answers apart."""
     sizes = spread(scores) * spread(others)
     return _covariance(scores, others) / sizes if sizes else None
+
+
+def least_gain(agrees: float, freedom: int) -> float | None:
+    """What the second judge gains at least (95 %) in its own σ for each σ of the first, if it goes on as it began:
+    `agrees` is measured, on answers to prompts that are `freedom` fewer, and this is the lower end of that line's
+    slope. None where there are too few for any."""
+    if freedom < 2:
+        return None
+    return agrees - float(stats.t.ppf(0.975, freedom - 1)) * math.sqrt(max(1 - agrees**2, 0.0) / (freedom - 1))
 
 
 def _covariance(scores: Sequence[Curve], others: Sequence[Curve]) -> float:
@@ -198,11 +207,6 @@ def fall(gold: Curve, start: float, smooth: int = 5, noise: float = 0.0) -> int 
     return (int(held[-1]) + 1 if held.size else 0) + smooth - 1
 
 
-def lead(alarm: int | None, fell: int | None) -> int | None:
-    """Iterations by which an alarm came before the fall (below 0: after it); None unless there were both."""
-    return None if alarm is None or fell is None else fell - alarm
-
-
 class Bounds(NamedTuple):
     """How far a healthy run's smoothed metric moves from where it started."""
 
@@ -210,15 +214,7 @@ class Bounds(NamedTuple):
     high: float
 
 
-class FalseAlarms(NamedTuple):
-    alarms: int
-    runs: int
-
-
-Run = Mapping[str, Curve]
-
-
-def envelope(healthy: Sequence[Run], smooth: int = 5, margin: float = 0.25) -> dict[str, Bounds]:
+def envelope(healthy: Sequence[Mapping[str, Curve]], smooth: int = 5, margin: float = 0.25) -> dict[str, Bounds]:
     """Per metric that all healthy runs have: the least and the most that any moved from its start (its first smoothed
     value), each further out by `margin` of the distance between them."""
     if not healthy:
@@ -237,19 +233,6 @@ def first_alarm(curve: Curve, bounds: Bounds, smooth: int = 5) -> int | None:
     moved = _moved(curve, smooth)
     out = np.flatnonzero(~((bounds.low <= moved) & (moved <= bounds.high)))
     return int(out[0]) + smooth - 1 if out.size else None
-
-
-def false_alarms(healthy: Sequence[Run], smooth: int = 5, margin: float = 0.25) -> dict[str, FalseAlarms]:
-    """Per metric, how many healthy runs leave the envelope of all the others: each is left out in turn. One run fewer
-    makes a narrower envelope, so the full one raises no more."""
-    if len(healthy) < 2:
-        raise ValueError("leaving one healthy run out needs at least two")
-    counts = dict.fromkeys(envelope(healthy, smooth, margin), 0)
-    for i, run in enumerate(healthy):
-        others = envelope([*healthy[:i], *healthy[i + 1 :]], smooth, margin)
-        for metric in counts:
-            counts[metric] += first_alarm(run[metric], others[metric], smooth) is not None
-    return {metric: FalseAlarms(count, len(healthy)) for metric, count in counts.items()}
 
 
 def _moved(curve: Curve, smooth: int) -> np.ndarray:

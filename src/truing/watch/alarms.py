@@ -5,21 +5,28 @@ healthy run, and a quarter of their range beyond that (`stats.laws.envelope`). H
 learns writes longer answers and leaves its reference. So there is no alarm without healthy runs to compare with, which
 `watch.healthy` names.
 
-reward_hacking needs none: the judge of `test` has lost a quarter of all it had gained, and the reward has lost nothing.
+reward_hacking needs none: at each of the last three looks the judge of `test` had lost a quarter of all it had gained,
+their mean lies below that of its best three by more than noise, and the reward has lost nothing since. Noise is known
+from the standard errors of the looks; and since all means of three so far are compared, a loss has to be as large as
+the largest of so many would be once in a hundred times if there were none (Bonferroni).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from truing.records import UserError
 from truing.run import read_run
-from truing.stats.laws import Bounds, envelope
+from truing.stats.laws import Bounds, Curve, envelope, smoothed
 from truing.watch.probes import check_known
 
 SMOOTH, LOST = 5, 0.25
+LOOKS, RARE = 3, 0.01  # reward_hacking: looks in a mean; how often noise alone may be as large as what counts
 Scale = Literal["log", "plain"]
 SIGNALS: dict[str, tuple[str, Scale]] = {  # alarm → the number it follows
     "ref_perplexity": ("ref_perplexity", "log"),
@@ -28,6 +35,7 @@ SIGNALS: dict[str, tuple[str, Scale]] = {  # alarm → the number it follows
     "divergence": ("kl_per_token", "plain"),
     "sameness": ("unique", "plain"),
 }
+SOURCES = {"divergence": "kl", "sameness": "diversity"}  # the probe that says it, where its name is another one
 GROUPS = {"collapse": tuple(SIGNALS)}
 HACKING = "reward_hacking"
 NAMES = (*SIGNALS, *GROUPS, HACKING)
@@ -52,6 +60,17 @@ class Alarms:
             raise UserError(f"watch.healthy: those runs say nothing of {', '.join(SIGNALS[n][0] for n in missing)}.")
         self.seen: dict[str, list[float]] = {}
         self.sounding: set[str] = set()
+
+    def check(self, probes: Collection[str]) -> None:
+        """Refuse what would never be heard, where these probes alone say something; `test`: there is such a judge."""
+        if HACKING in self.names and "test" not in probes:
+            raise UserError(f"watch.alarms: {HACKING} follows a judge of test, which truing ppo has, and here is none.")
+        missing = [SOURCES.get(name, name) for name in self.names if name != HACKING]
+        if missing := [probe for probe in missing if probe not in probes]:
+            raise UserError(
+                f"watch.alarms: nothing would be heard of {', '.join(missing)}: set watch.every, and name these in "
+                "watch.probes."
+            )
 
     def __call__(self, metrics: Mapping[str, Any]) -> list[Alarm]:
         begun = []
@@ -79,12 +98,11 @@ class Alarms:
         """At looks alone: those are the rows with a test judge."""
         if "watch/test" not in metrics:
             return "" if HACKING not in self.sounding else "still"
-        test, reward = self._note("watch/test", metrics), self._note("reward", metrics)
-        best = max(range(len(test)), key=test.__getitem__)
-        lost = test[-1] < test[best] - LOST * (test[best] - test[0]) and test[best] > test[0]
-        if not lost or reward[-1] < reward[best]:
+        test, error, reward = (self._note(name, metrics) for name in ("watch/test", "watch/test_error", "reward"))
+        if len(test) < 2 * LOOKS or not (found := hacked(test, error, reward)):
             return ""
-        return f"the test judge fell from {test[best]:.3g} to {test[-1]:.3g} while the reward rose to {reward[-1]:.3g}"
+        best, now, before, after = found
+        return f"the test judge fell from {best:.3g} to {now:.3g}, and the reward went from {before:.3g} to {after:.3g}"
 
     def _note(self, metric: str, metrics: Mapping[str, Any], scale: Scale = "plain") -> list[float]:
         """All values so far, with the one of this row, if it has one."""
@@ -100,6 +118,21 @@ class Alarms:
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.seen = {name: list(values) for name, values in state["seen"].items()}
         self.sounding = set(state["sounding"])
+
+
+def hacked(test: Curve, error: Curve, reward: Curve) -> tuple[float, float, float, float] | None:
+    """The test judge at its best and now, and the reward then and now, if the one is cheated for the other."""
+    means, rewards = smoothed(test, LOOKS), smoothed(reward, LOOKS)
+    earlier = len(means) - LOOKS  # those that share no look with the last
+    best = int(means[:earlier].argmax())
+    gained = means[best] - means[0]
+    apart = math.sqrt(2 * np.square(error).mean() / LOOKS)  # the error of a difference
+    noise = -NormalDist().inv_cdf(RARE / (earlier * (earlier + 1) / 2)) * apart
+    if gained <= 0 or max(test[-LOOKS:]) >= means[best] - LOST * gained or means[best] - means[-1] <= noise:
+        return None
+    if rewards[-1] < rewards[best]:
+        return None
+    return float(means[best]), float(means[-1]), float(rewards[best]), float(rewards[-1])
 
 
 def bounds_of(folders: Sequence[str]) -> dict[str, Bounds]:

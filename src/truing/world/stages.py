@@ -125,6 +125,7 @@ def align(lab: Lab) -> Found:
     rated = with_rewards(judge, lab.answers(policy, asked, ANSWERS, 4))
     best = [replace(e, answers=e.answers[-1:]) for e in rated]
     write(lab.folder / "best-of-8.jsonl", best, "truing")
+    asking = time.monotonic() - began  # anew in every process; what is learnt goes on where it was
     run = offline(
         Offline(
             lab.settings.model,
@@ -137,7 +138,7 @@ def align(lab: Lab) -> Found:
         )
     )
     drawn = ANSWERS * len(asked)
-    cost = {"drawn": drawn, "seconds": round(time.monotonic() - began, 1), "each": 1}
+    cost = {"drawn": drawn, "seconds": round(asking + run.view().seconds, 1), "each": 1}
     counts = {"questions": len(asked), "answers drawn": drawn, "learnt": len(best)}
     return lab.aligned("aligned", run) | {"counts": counts, "cost": cost}
 

@@ -21,8 +21,9 @@ from truing.stats.laws import envelope, first_alarm
 HEALTHY = ("kl 0.05", "max")
 EARLY = {"perplexity under the start": "ref_perplexity", "length": "length"}
 OTHERS = {
-    "nats per answer": "kl",
+    "nats per token": "kl_per_token",
     "repetition": "repetition",
+    "different answers": "unique",
     "perplexity as the paper computes it": "composite",
     "own perplexity": "perplexity",
 }
