@@ -2,6 +2,7 @@
 weights, and has its line in one comparison."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,6 +87,7 @@ def test_all_of_them_stand_in_one_table(qwen, pairs, tmp_path, monkeypatch, caps
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(found) >= {"start", *METHODS} and all(len(found[method]) == 2 for method in METHODS)
     assert {one["updates"] for method in METHODS for one in found[method]} == {2}
-    worthless = ["--rewards", "lexical:length*-0.0", "--run.name", "other", "--arms", "nll", "a_lol"]
+    Path("same.py").write_text("def same(prompts, completions, **columns):\n    return [0.0] * len(completions)\n")
+    worthless = ["--rewards", "call:same.py:same", "--run.name", "other", "--arms", "nll", "a_lol"]
     assert main([*words.replace("--rewards world:gold", "").split(), *worthless]) == 2
     assert "a_lol, seed 0: nothing is left to learn from" in capsys.readouterr().err
