@@ -153,6 +153,7 @@ def optimise(
         for (engine, metrics), norm in zip(steps, norms):
             name = "policy" if engine is policy else "critic"
             taken = engine.step(norm if joint is None else joint)
+            # Numbers, because tensors that wait for the end of the passes keep what lies around them from being reused.
             for key, value in (metrics | {f"{name}/grad_norm": norm, f"{name}/lr": taken["lr"]}).items():
                 told.setdefault(key if key != "loss" else f"{name}/total", []).append(float(value))
     return {key: sum(values) / len(values) for key, values in told.items()}

@@ -72,9 +72,10 @@ class Scorer:
         def ask(asked: list[Example]) -> list[Mapping[str, Any]]:
             return [{"judge": self.name, "rewards": [s.reward for s in scores]} for scores in self.engine.score(asked)]
 
-        wanted = {fingerprint([self.fingerprint, e.id]): e for e in examples}
+        keys = [fingerprint([self.fingerprint, e.id]) for e in examples]
+        wanted = dict(zip(keys, examples))
         found = dict(zip(wanted, rows.fetch(wanted, ask)))
-        return [[Verdict(r) for r in found[fingerprint([self.fingerprint, e.id])]["rewards"]] for e in examples]
+        return [[Verdict(r) for r in found[key]["rewards"]] for key in keys]
 
 
 @dataclass(frozen=True)

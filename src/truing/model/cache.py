@@ -77,10 +77,11 @@ class _Layer(DynamicLayer):
 
 
 class Rows(Cache):
-    """`size` rows of at most `longest` tokens. All that living rows have seen is in columns `start` … `end` - 1."""
+    """`size` rows of at most `longest` tokens. All that living rows have seen is in columns `start` … `end` - 1. Where
+    none comes when another one goes, all end with the longest, and no column behind it is needed."""
 
-    def __init__(self, like: Prefix, size: int, longest: int) -> None:
-        self.size, self.width = size, longest + min(SLACK, longest)
+    def __init__(self, like: Prefix, size: int, longest: int, come_and_go: bool) -> None:
+        self.size, self.width = size, longest + (min(SLACK, longest) if come_and_go else 0)
         self.start = self.end = 0
         pairs = zip(like.tensors[::2], like.tensors[1::2])
         super().__init__(layers=[_Layer(self, keys, values) for keys, values in pairs])

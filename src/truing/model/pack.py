@@ -11,7 +11,7 @@ two must give the same numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate, compress, takewhile
 
 import torch
 from torch import Tensor
@@ -30,22 +30,23 @@ def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
         _check(group)
     shared = shared_start(groups) if layout == "tree" else 0
     tokens, positions, spans, starts = _tree(groups, shared) if layout == "tree" else _rows(groups)
-    source, end = [], []
+    source, end, counts = list[int](), [], []
     answers = [(group, j) for group in groups for j in range(len(group.answers))]
-    for (group, j), (first_source, start) in zip(answers, starts):
-        trained = torch.tensor(group.trained[j], dtype=torch.bool)
-        at = torch.arange(start, start + len(trained))
-        source.append(torch.where(at == start, first_source, at - 1)[trained])
-        end.append(start + len(trained) - 1 if len(trained) else first_source)
+    for (group, j), (predicts, start) in zip(answers, starts):
+        trained = group.trained[j]
+        before = [predicts, *range(start, start + len(trained))]  # what predicts each token; the last one stands behind
+        source += compress(before, trained)
+        end.append(before[-1])
+        counts.append(sum(trained))
     return Batch(
         layout="tree" if layout == "tree" else "rows",
         tokens=tokens,
         positions=positions,
         spans=spans,
         shared=shared,
-        source=torch.cat(source),
-        target=torch.tensor([t for g, j in answers for t, m in zip(g.answers[j], g.trained[j]) if m]),
-        answer_of=torch.repeat_interleave(torch.tensor([len(s) for s in source])),
+        source=torch.tensor(source),
+        target=torch.tensor([t for g, j in answers for t in compress(g.answers[j], g.trained[j])]),
+        answer_of=torch.repeat_interleave(torch.tensor(counts)),
         end=torch.tensor(end),
         group_of=torch.tensor([n for n, g in enumerate(groups) for _ in g.answers]),
         rank=torch.tensor([r for g in groups for r in (g.rank or [-1] * len(g.answers))]),
@@ -160,8 +161,8 @@ def _check(group: Group) -> None:
             raise UserError(
                 f"example {group.id}: the first token of answer {j} has nothing before it to predict it from"
             )
+    counts = [sum(trained) for trained in group.trained]
     for name, tensors in group.per_token.items():
-        counts = [sum(t) for t in group.trained]
         if [len(t) for t in tensors] != counts:
             raise ValueError(f"group {group.id}: {name} has {[len(t) for t in tensors]} numbers for {counts} tokens")
 

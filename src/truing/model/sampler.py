@@ -88,9 +88,10 @@ class Sampler:
         start = [self.waiting[0].ids[: self.begins]]
         self.start = Prefix(self.base.base_model, start, self.device) if self.begins else None
         like, _ = self._prefix(self.waiting[0])
-        longest = len(self.waiting[0].ids) + self.sampling.max_tokens
-        size = min(max_rows, self.sampling.n * len(prompts), max(FEWEST, CACHE_BYTES // (longest * like.token_bytes)))
-        self.cache = Rows(like, size, longest)
+        answers, longest = self.sampling.n * len(prompts), len(self.waiting[0].ids) + self.sampling.max_tokens
+        size = min(max_rows, answers, max(FEWEST, CACHE_BYTES // (longest * like.token_bytes)))
+        self.cache = Rows(like, size, longest, come_and_go=size < answers)
+        del like  # or its keys and values stay beside the copies
         shape = (size, self.sampling.max_tokens)
         self.token = torch.zeros(size, dtype=torch.long, device=self.device)
         self.ids = torch.zeros(shape, dtype=torch.long, device=self.device)

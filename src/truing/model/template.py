@@ -60,6 +60,7 @@ class Template:
         # A model that never learnt an end token goes on with the human's next turn.
         self.stop: tuple[str, ...] = ("\n\nHuman:",) if self.source == PLAIN else ()
         self.header = self.marker = ""
+        self._rendered: tuple[tuple[Message, ...], str] = (), ""
         added = tokenizer.added_tokens_decoder.values()
         self._marker = re.compile("|".join(re.escape(t.content) for t in added) or r"(?!)")
         self._control = re.compile("|".join(re.escape(t.content) for t in added if t.special) or r"(?!)")
@@ -80,8 +81,13 @@ class Template:
         return str(text)
 
     def before(self, messages: Sequence[Message]) -> str:
-        """Everything the model reads before it answers: in an empty conversation, the bare assistant marker."""
-        return (self.render(messages, True) if messages else self.marker) + self.header
+        """Everything the model reads before it answers: in an empty conversation, the bare assistant marker. The latest
+        is kept, because every answer to a prompt asks for it again."""
+        if not messages:
+            return self.marker + self.header
+        if self._rendered[0] != tuple(messages):
+            self._rendered = tuple(messages), self.render(messages, True)
+        return self._rendered[1] + self.header
 
     def refuse_control(self, messages: Iterable[Message]) -> None:
         """A turn that spells out a control token would be read as the turns that it pretends to be."""

@@ -31,6 +31,8 @@ class Cutter:
         spec = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
         bare = spec | {part: _without_prefix(spec[part]) for part in ("normalizer", "pre_tokenizer")}
         self._start, self._within = Tokenizer.from_str(json.dumps(spec)), Tokenizer.from_str(json.dumps(bare))
+        self._anchor = self.start("a")
+        self._anchored = len(self._start.decode(self._anchor, skip_special_tokens=False))
         ours = [token for token in spec["added_tokens"] if token["content"] not in (EOC, PAD)]
         self.hash = fingerprint([spec | {"added_tokens": ours}, tokenizer.bos_token, tokenizer.eos_token])
 
@@ -45,9 +47,7 @@ class Cutter:
     def text(self, ids: list[int]) -> str:
         """The text of tokens that continue others. Decoders swallow a space at the beginning of what they are given,
         so something is put there first."""
-        anchor = self.start("a")
-        before = self._start.decode(anchor, skip_special_tokens=False)
-        return self._start.decode([*anchor, *ids], skip_special_tokens=False)[len(before) :]
+        return self._start.decode([*self._anchor, *ids], skip_special_tokens=False)[self._anchored :]
 
     def exact(self) -> bool:
         """Does text come back as it was?"""
