@@ -35,7 +35,7 @@ PEER = HERE.parent / ".venv-bench" / "trl-ppo"  # the last TRL that has the trai
 WORDS, PROMPT, ANSWER, BATCH, STEP, PASSES, LR, KL = 1000, 24, 16, 128, 32, 4, 1e-5, 0.05
 SIDES: dict[str, dict[str, Any]] = {
     "TRL default": {},
-    "TRL best": {"local_rollout_forward_batch_size": BATCH},
+    "TRL best": {"gradient_checkpointing": False},
     "exact": {},
     "bf16": {"machine": {"dtype": "bf16"}},
     "shared trunk": {"critic": {"start": "shared"}},
@@ -134,7 +134,7 @@ def theirs(options: Options, meter: Meter) -> list[float]:
         bf16=False,
         report_to="none",
         save_strategy="no",
-        per_device_train_batch_size=STEP,
+        per_device_train_batch_size=BATCH,
         gradient_accumulation_steps=1,
         num_mini_batches=BATCH // STEP,
         num_ppo_epochs=PASSES,
