@@ -44,7 +44,12 @@ def folder(tmp_path_factory):
 
 def test_halves_learn_from_different_prompts(folder, monkeypatch):
     learnt = {}
-    monkeypatch.setattr(practice, "learn", lambda place, size, judged, seed: learnt.update({place.name: judged}))
+
+    def liking(place, size, rate, judged, seed):
+        learnt[place.name] = judged()
+        return place.name
+
+    monkeypatch.setattr(practice, "liking", liking)
     names = [half(folder, "noisy", "tiny", 7, which) for which in (0, 1)]
     first, second = ({e.prompt for e in each} for each in learnt.values())
     assert len(set(names)) == 2 and first and second and not first & second

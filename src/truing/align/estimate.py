@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from truing.align.ingredients import Ppo
 from truing.align.job import Recipe, View, read_sets
+from truing.align.prompts import askable
 from truing.batch import Group
 from truing.engine.open import codec_for, located, place
 from truing.model.load import load_config, load_tokenizer
@@ -62,8 +64,9 @@ def rollout_cost(settings: Ppo) -> str:
     spec = ModelSpec.parse(settings.model)
     path, config = located(spec), _config(settings.model)
     codec, _ = codec_for(load_tokenizer(path, spec.revision), config, settings.data.max_tokens, path)
-    prompts = [e.prompt for part in read_sets(settings.data) for e in part][:SEEN]
-    asked = sum(len(codec.prompt_ids(prompt, room=settings.sampling.max_tokens)) for prompt in prompts) / len(prompts)
+    room, dropped = settings.sampling.max_tokens, Counter[str]()
+    pools = [askable(islice(part, SEEN), codec, room, dropped) for part in read_sets(settings.data)]
+    asked = sum(len(one.ids) for pool in pools for one in pool) / sum(map(len, pools))
     answers = settings.rollouts * settings.sampling.n
     tokens = settings.rollouts * asked + answers * settings.sampling.max_tokens
     apart = settings.advantage == "gae" and settings.critic.start != "shared"

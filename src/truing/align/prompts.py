@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from truing.align.ingredients import Ppo
@@ -13,35 +13,39 @@ from truing.align.rollouts import Asked
 from truing.batch import Batch, Group, Objective
 from truing.data import Dataset, Order, demonstrations, read
 from truing.engine.local import LocalEngine
-from truing.model.text import Dropped
+from truing.model.text import Codec, Dropped
 from truing.objectives import NLL
-from truing.records import UserError
+from truing.records import Example, UserError
 
 
 def prompted(job: Job, engine: LocalEngine, room: int, judges: Sequence[Part] = ()) -> list[list[Asked]]:
     """The prompts of each data set, each once, as tokens that leave `room` for an answer."""
-    pools, dropped = [], Counter[str]()
-    for examples in job.sets:
-        pool: dict[Any, Asked] = {}
-        for example in examples:
-            if example.prompt in pool:
-                dropped["asked twice"] += 1
-                continue
-            try:
-                if not example.prompt:
-                    raise Dropped("empty_prompt", "the prompt is empty")
-                pool[example.prompt] = Asked(example, engine.codec.prompt_ids(example.prompt, room=room))
-            except Dropped as problem:
-                dropped[problem.reason] += 1
-        if not pool:
-            source = examples.source if isinstance(examples, Dataset) else "the data"
-            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "it is empty"
-            raise UserError(f"{source}: there is no prompt in it that could be asked ({reasons}).")
-        pools.append(list(pool.values()))
+    dropped = Counter[str]()
+    pools = [askable(examples, engine.codec, room, dropped) for examples in job.sets]
     check_asked("rewards", judges, [one.example for pool in pools for one in pool])
     detail = "".join(f"; {reason} {count}" for reason, count in {**dropped, **engine.codec.notes}.items())
     job.note("data", f"{sum(map(len, pools))} prompts{detail}", dropped=dict(dropped))
     return pools
+
+
+def askable(examples: Iterable[Example], codec: Codec, room: int, dropped: Counter[str]) -> list[Asked]:
+    """Those of one data set; `dropped` counts the others by reason."""
+    pool: dict[Any, Asked] = {}
+    for example in examples:
+        if example.prompt in pool:
+            dropped["asked twice"] += 1
+            continue
+        try:
+            if not example.prompt:
+                raise Dropped("empty_prompt", "the prompt is empty")
+            pool[example.prompt] = Asked(example, codec.prompt_ids(example.prompt, room=room))
+        except Dropped as problem:
+            dropped[problem.reason] += 1
+    if not pool:
+        source = examples.source if isinstance(examples, Dataset) else "the data"
+        reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "it is empty"
+        raise UserError(f"{source}: there is no prompt in it that could be asked ({reasons}).")
+    return list(pool.values())
 
 
 class Mixed:

@@ -25,20 +25,19 @@ from truing.align.methods import METHODS, Offline
 from truing.align.offline import offline
 from truing.align.ppo import ppo
 from truing.align.rewards import Part
-from truing.align.sft import Sft, sft
 from truing.claims.lessons import TOWN
-from truing.claims.work import MACHINE, alone
+from truing.claims.made import MEMORY, imitated
+from truing.claims.work import MACHINE
 from truing.config import load
 from truing.data import demonstrations, write
 from truing.engine import open_engine
 from truing.evaluate.judges import Rule
 from truing.records import Example, Sampling, fingerprint
 from truing.schema import merge, plain
-from truing.settings import Data, Optim, RunSettings, Watch
+from truing.settings import Optim, RunSettings, Watch
 from truing.stats.text import distinct, unique_rate
 from truing.world.build import SIZES, shipped
 from truing.world.corpora import prompts
-from truing.world.documents import CONTEXT
 from truing.world.judge import gold
 from truing.world.measure import LONGEST
 from truing.world.mixtures import FACTS, GOOD, GROUNDED, Mixture
@@ -85,16 +84,7 @@ class Lesson:
 def reference(folder: Path, size: str, lesson: Lesson) -> str:
     """The model that has imitated all answers, good and bad: where every method begins."""
     name = f"reference-{fingerprint([size, shipped(size)['weights'], asdict(lesson), IMITATED])[:12]}"
-    place = folder / name
-    with alone(place):
-        if not place.exists():
-            with TemporaryDirectory(dir=folder, prefix=".reference-") as scratch:
-                optim = Optim(lr=IMITATED * SIZES[size].lr, batch=32, warmup=0.1)
-                run = RunSettings(name="run", folder=scratch, seed=lesson.seed, save_every=0)
-                learnt, _ = demonstrations(lesson.singles())
-                done = sft(Sft(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=run), learnt)
-                Path(done.model).rename(place)
-    return str(place)
+    return imitated(folder / name, size, IMITATED, lambda: demonstrations(lesson.singles())[0], lesson.seed)
 
 
 def aligned(
@@ -130,7 +120,7 @@ def aligned(
         updates = steps or max(1, round(n / 32))
         watch = _watch(scratch, shown, updates)
         how = {"method": method, "optim": optim, "machine": MACHINE, "run": run, "watch": watch}
-        base = Offline(start, _data(), cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
+        base = Offline(start, MEMORY, cache=str(folder / "offline"), **how)  # type: ignore[arg-type]
         done = offline(load(Offline, plain(base), settings), learnt, [judge(part) for part in judged_by])
         view = done.view()
         found = worth(done.model, seed, asked) | {"updates": len(view.series("rows"))}
@@ -162,7 +152,7 @@ def online(
     with TemporaryDirectory(dir=folder, prefix=".online-") as scratch:
         recipe = {
             "model": start,
-            "data": plain(_data()),
+            "data": plain(MEMORY),
             "rewards": ["world:gold.overall"],
             "test": ["world:gold.overall"],
             "iterations": iterations,
@@ -235,7 +225,3 @@ def _watch(scratch: str, shown: Sequence[Example], steps: int) -> Watch:
     file = str(Path(scratch) / "shown.jsonl")
     write(file, shown, "truing")
     return Watch(every=max(1, steps // LOOKS), prompts=file, count=len(shown), max_tokens=LONGEST)
-
-
-def _data() -> Data:
-    return Data("memory", max_tokens=CONTEXT)

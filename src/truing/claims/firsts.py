@@ -14,6 +14,7 @@ import numpy as np
 from truing.align.preference import Pm, pm
 from truing.align.sft import Sft, sft
 from truing.batch import Group
+from truing.claims.made import MEMORY
 from truing.claims.sites import Source, coins, site, target
 from truing.claims.work import MACHINE, alone
 from truing.data.pretraining import binarised, stated
@@ -23,9 +24,9 @@ from truing.evaluate.preference import judged_pairs
 from truing.objectives import NLL
 from truing.records import Example, fingerprint
 from truing.run.checkpoint import write_text
-from truing.settings import Data, Optim, RunSettings
+from truing.settings import Optim, RunSettings
 from truing.world.build import SIZES, shipped
-from truing.world.documents import CONTEXT, document, written
+from truing.world.documents import document, written
 from truing.world.town import town
 
 Encoding = Literal["ranked", "binary"]
@@ -93,12 +94,12 @@ class First:
         if self.source == "text":
             texts = [replace(e, answers=(a,), judgements=()) for e in examples for a in e.answers]
             optim = replace(self._optim, batch=2 * self._optim.batch)
-            sft(Sft(self.base, memory(), optim=optim, machine=MACHINE, run=run), texts)
+            sft(Sft(self.base, MEMORY, optim=optim, machine=MACHINE, run=run), texts)
         else:
             examples = coins(examples, self.seed) if self.shuffled else examples
             learnt = binarised(examples) if self.encoding == "binary" else examples
             how = {"lm_weight": self.lm_weight or NEARLY_NONE, "optim": self._optim, "machine": MACHINE, "run": run}
-            pm(Pm(self.base, memory(), held_out=0, **how), learnt)  # type: ignore[arg-type]
+            pm(Pm(self.base, MEMORY, held_out=0, **how), learnt)  # type: ignore[arg-type]
         return len(examples)
 
     def _looked_at(self, model: str) -> dict[str, Any]:
@@ -117,10 +118,6 @@ def right_on(model: str, pairs: Sequence[Example]) -> list[float]:
 def paced(optim: Optim, size: str) -> Optim:
     """The rate is a share of the one that a size learnt to write with."""
     return replace(optim, lr=optim.lr * SIZES[size].lr)
-
-
-def memory() -> Data:
-    return Data("memory", max_tokens=CONTEXT)
 
 
 @cache

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 from truing.align.preference import Pm, pm
-from truing.claims.work import MACHINE, alone
+from truing.claims.made import kept
+from truing.claims.work import MACHINE
 from truing.data import write
 from truing.records import Example, UserError, fingerprint
+from truing.run import Run
 from truing.settings import Data, Optim, RunSettings
 from truing.world.build import SIZES, shipped
 from truing.world.documents import CONTEXT
@@ -59,19 +60,14 @@ class Lesson:
         if self.objective == "none":
             return base
         place = folder / f"preference-{fingerprint([asdict(self), shipped(self.size)['weights'], RATE])[:12]}"
-        with alone(place):
-            if not place.exists():
-                self._train(base, folder, place)
-        return str(place)
+        return kept(place, self.seed, partial(self._train, base))
 
-    def _train(self, base: str, folder: Path, place: Path) -> None:
-        with TemporaryDirectory(dir=folder, prefix=".preference-") as scratch:
-            weights = (1.0, self.weight) if "+" in self.data and self.weight != 1 else None
-            data = Data(self._files(Path(scratch)), max_tokens=CONTEXT, loss_weights=weights)
-            optim = Optim(lr=RATE * SIZES[self.size].lr, batch=32, epochs=self.epochs, warmup=0.1)
-            run = RunSettings(name="run", folder=scratch, seed=self.seed, save_every=0)
-            how = {"objective": self.objective, "read": self.read, "optim": optim, "machine": MACHINE, "run": run}
-            Path(pm(Pm(base, data, held_out=0, **how)).model).rename(place)  # type: ignore[arg-type]
+    def _train(self, base: str, run: RunSettings) -> Run:
+        weights = (1.0, self.weight) if "+" in self.data and self.weight != 1 else None
+        data = Data(self._files(Path(run.folder)), max_tokens=CONTEXT, loss_weights=weights)
+        optim = Optim(lr=RATE * SIZES[self.size].lr, batch=32, epochs=self.epochs, warmup=0.1)
+        how = {"objective": self.objective, "read": self.read, "optim": optim, "machine": MACHINE, "run": run}
+        return pm(Pm(base, data, held_out=0, **how))  # type: ignore[arg-type]
 
     def parts(self) -> dict[str, list[Example]]:
         """What it learns from: name → comparisons."""

@@ -16,26 +16,21 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from truing.align.ingredients import Ppo
 from truing.align.ppo import ppo
-from truing.align.preference import Pm, pm
 from truing.align.rewards import Part, as_text
-from truing.align.sft import Sft, sft
 from truing.claims.aligned import judge
 from truing.claims.lessons import TOWN, Lesson, shuffled
-from truing.claims.rl import ASKED, CRITIC_RATE, CROWDS, RATE, WARMUP, Name
+from truing.claims.made import imitated, liking
+from truing.claims.rl import ASKED, CROWDS, RATE, Name, recipe
 from truing.claims.work import MACHINE, alone
-from truing.config import load
 from truing.data import read, write
 from truing.engine import open_engine
 from truing.engine.open import open_local
 from truing.evaluate.judges import Scorer
 from truing.records import Example, Sampling, fingerprint
-from truing.settings import Data, Optim, RunSettings
 from truing.stats.laws import agreement, spread
-from truing.world.build import SIZES, shipped
+from truing.world.build import shipped
 from truing.world.corpora import prompts
-from truing.world.documents import CONTEXT
 from truing.world.judge import gold
 from truing.world.language import KIND
 from truing.world.measure import LONGEST
@@ -68,14 +63,14 @@ def half(folder: Path, judged: Judged, size: str, seed: int, which: int = 0) -> 
     """A preference model from comparisons of answers to every second prompt. `coins`: which answer is better is a coin,
     of those that the noisy crowd has compared."""
     prints = [judged, size, shipped(size)["weights"], shipped(WRITER)["weights"], seed, WRITTEN, EACH, PM_RATE, which]
-    place = folder / f"half-{fingerprint(prints)[:12]}"
-    with alone(place):
-        if not place.exists():
-            pairs = [pair for e in written(folder, seed)[which::2] for pair in paired(e)]
-            crowd = replace(CROWDS["wordy" if judged == "wordy" else "noisy"], seed=seed)
-            clear = [e for e in crowd.compare(TOWN, pairs, "overall") if e.judgements[-1].strength]
-            learn(place, size, shuffled(clear, seed) if judged == "coins" else clear, seed)
-    return str(place)
+
+    def clear() -> list[Example]:
+        pairs = [pair for e in written(folder, seed)[which::2] for pair in paired(e)]
+        crowd = replace(CROWDS["wordy" if judged == "wordy" else "noisy"], seed=seed)
+        found = [e for e in crowd.compare(TOWN, pairs, "overall") if e.judgements[-1].strength]
+        return shuffled(found, seed) if judged == "coins" else found
+
+    return liking(folder / f"half-{fingerprint(prints)[:12]}", size, PM_RATE, clear, seed)
 
 
 def paired(example: Example) -> list[Example]:
@@ -85,25 +80,14 @@ def paired(example: Example) -> list[Example]:
     return [replace(example, answers=pair) for pair in both if pair[0].text != pair[1].text]
 
 
-def learn(place: Path, size: str, judged: Sequence[Example], seed: int) -> None:
-    with TemporaryDirectory(dir=place.parent, prefix=".half-") as scratch:
-        optim = Optim(lr=PM_RATE * SIZES[size].lr, batch=32, warmup=0.1)
-        run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-        Path(pm(Pm(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=run), judged).model).rename(place)
-
-
 def skilled(folder: Path, size: str, seed: int) -> str:
     """A policy that has practised sums, lists and programs with an expert."""
     place = folder / f"skilled-{fingerprint([size, shipped(size)['weights'], seed, SHOWN])[:12]}"
-    with alone(place):
-        if not place.exists():
-            shown = [replace(e, answers=e.answers[:1]) for e in Mixture(noise=0.0, kinds=SKILLS)(TOWN, SHOWN, seed)]
-            with TemporaryDirectory(dir=folder, prefix=".skilled-") as scratch:
-                optim = Optim(lr=0.2 * SIZES[size].lr, batch=32, warmup=0.1)
-                run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-                start = f"world:{size}"
-                Path(sft(Sft(start, _data(), optim=optim, machine=MACHINE, run=run), shown).model).rename(place)
-    return str(place)
+
+    def shown() -> list[Example]:
+        return [replace(e, answers=e.answers[:1]) for e in Mixture(noise=0.0, kinds=SKILLS)(TOWN, SHOWN, seed)]
+
+    return imitated(place, size, 0.2, shown, seed)
 
 
 @dataclass(frozen=True)
@@ -162,19 +146,15 @@ class Practice:
             for file, pool in zip(files, pools.values()):
                 write(file, pool, "truing")
             weights = [self.share, 1 - self.share] if self.share and len(files) > 1 else None
-            recipe = {
-                "model": self.start(folder),
-                "data": {"path": files, "max_tokens": CONTEXT, "weights": weights},
+            own = {
+                "data": {"path": files, "weights": weights},
                 "rewards": [teacher],
-                "preset": "bai2022",
                 "iterations": self.iterations,
                 "rollouts": ROLLOUTS,
-                "critic": {"lr": CRITIC_RATE},
-                "optim": {"lr": RATE, "warmup": WARMUP, "batch": 32},
-                "sampling": {"max_tokens": LONGEST},
-                "run": {"name": "run", "folder": scratch, "seed": self.seed, "save_every": 0},
+                "optim": {"batch": 32},
             }
-            done = ppo(replace(load(Ppo, recipe), machine=MACHINE), list(judges.values()), [(teacher, 1.0)])
+            how = recipe(self.start(folder), "bai2022", scratch, self.seed, own)
+            done = ppo(how, list(judges.values()), [(teacher, 1.0)])
             view, model = done.view(), Path(done.model)
             curves = {name: view.series(name) for name in CURVES}
             curves |= {name: view.series(f"reward/{part.label}") for name, part in judges.items()}
@@ -212,7 +192,3 @@ def climbed(folder: Path, **practice: Any) -> dict[str, Any]:
         found |= {f"{name}/mean": float(np.mean(rows)), f"{name}/sigma": spread(rows)}
         found[f"{name}/agrees"] = agreement(scores["train"], rows)
     return found
-
-
-def _data() -> Data:
-    return Data("memory", max_tokens=CONTEXT)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from truing.align.preference import Pm, pm
-from truing.claims.firsts import Encoding, First, memory, paced, right_on
+from truing.claims.firsts import Encoding, First, paced, right_on
+from truing.claims.made import MEMORY
 from truing.claims.sites import Source, limits, sampled, side, target
 from truing.claims.work import MACHINE
 from truing.engine import open_engine
@@ -108,5 +109,5 @@ def tuned(
     """What a model gets right after one more stage, of which nothing is kept."""
     with TemporaryDirectory(dir=folder, prefix="tuned-") as scratch:
         settings = RunSettings(name="tuned", folder=scratch, seed=seed, save_every=0)
-        run = pm(Pm(model, memory(), held_out=0, optim=optim, machine=MACHINE, run=settings), learnt)
+        run = pm(Pm(model, MEMORY, held_out=0, optim=optim, machine=MACHINE, run=settings), learnt)
         return right_on(run.model, tested)

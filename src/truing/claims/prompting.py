@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from truing.align.distill import Distill, distill
 from truing.align.sft import Sft, sft
+from truing.claims.made import MEMORY
 from truing.claims.work import MACHINE, alone
 from truing.data.preface import load_preface, write_preface
 from truing.engine import open_engine
@@ -21,10 +22,10 @@ from truing.engine.base import Asking
 from truing.engine.local import LocalEngine
 from truing.evaluate.choice import WAYS, chosen, numbers, right_ones
 from truing.records import Answer, Example, Message, Sampling, fingerprint
-from truing.settings import Data, Optim, RunSettings
+from truing.settings import Optim, RunSettings
 from truing.world.build import shipped
 from truing.world.corpora import answered, prompts
-from truing.world.documents import CONTEXT, plain
+from truing.world.documents import plain
 from truing.world.items import hhh, mc1
 from truing.world.judge import gold
 from truing.world.language import request_in
@@ -117,21 +118,17 @@ def distilled(folder: Path, *, size: str, arm: Arm, texts: int, seed: int, teach
         talks = load_preface(behind.partition("+prompt:")[2]).conversations
         said = [Example(talk[:-1], (Answer(talk[-1].text),)) for talk in talks]
         optim = Optim(lr=1e-3, batch=len(said), epochs=30, warmup=0.1)
-        run = sft(Sft(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=settings), said)
+        run = sft(Sft(f"world:{size}", MEMORY, optim=optim, machine=MACHINE, run=settings), said)
     else:
         tutor = f"world:{teacher or size}" if arm == "unprompted" else behind
         optim = Optim(lr=1e-3, batch=32, epochs=1, schedule="linear", warmup=0.1)
         keys = {"loss": LOSSES.get(arm, "topk_rest"), "top": TOP, "optim": optim, "machine": MACHINE, "run": settings}
         said_by = behind if arm == "samples" else None
-        run = distill(Distill(f"world:{size}", tutor, _data(), **keys), _texts(texts, seed, said_by))
+        run = distill(Distill(f"world:{size}", tutor, MEMORY, **keys), _texts(texts, seed, said_by))
     held = [e for e in _texts(300, seed + 1000) if e.answers]
     kl = [value for _, value in run.view().series("heldout/kl")]
     more = {"tail": tail(run.model, held), "lm": lm_loss(run.model, seed), "kl": kl}
     return look(run.model, seed) | more
-
-
-def _data() -> Data:
-    return Data("memory", max_tokens=CONTEXT)
 
 
 def _texts(count: int, seed: int, speaker: str | None = None) -> list[Example]:

@@ -19,12 +19,11 @@ import numpy as np
 
 from truing.align.ingredients import Ppo
 from truing.align.ppo import ppo
-from truing.align.preference import Pm, pm
 from truing.align.rewards import Part
-from truing.align.sft import Sft, sft
 from truing.claims.aligned import judge, worth
 from truing.claims.lessons import TOWN
-from truing.claims.work import MACHINE, alone
+from truing.claims.made import imitated, liking
+from truing.claims.work import MACHINE
 from truing.config import load
 from truing.data import write
 from truing.engine import open_engine
@@ -33,9 +32,8 @@ from truing.evaluate.judges import Scorer
 from truing.objectives import NLL
 from truing.records import Answer, Example, Sampling, fingerprint
 from truing.schema import merge
-from truing.settings import Data, Optim, RunSettings
 from truing.stats.laws import predicted_slope
-from truing.world.build import SIZES, shipped
+from truing.world.build import shipped
 from truing.world.corpora import answered, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import CONTEXT
@@ -57,16 +55,7 @@ Made = Mapping[str, Any]
 def taught(folder: Path, size: str, crowd: Name, seed: int, pairs: int = PAIRS) -> str:
     """The preference model of a crowd that has seen pairs of this policy's answers."""
     name = f"liked-{fingerprint([size, shipped(size)['weights'], crowd, seed, pairs])[:12]}"
-    place = folder / name
-    with alone(place):
-        if not place.exists():
-            judged = compared(size, crowd, seed, pairs)
-            with TemporaryDirectory(dir=folder, prefix=".liked-") as scratch:
-                optim = Optim(lr=5e-4, batch=32, warmup=0.1)
-                run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-                settings = Pm(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=run)
-                Path(pm(settings, judged).model).rename(place)
-    return str(place)
+    return liking(folder / name, size, 1 / 8, lambda: compared(size, crowd, seed, pairs), seed)
 
 
 def compared(size: str, crowd: Name, seed: int, count: int, *, held: bool = False) -> list[Example]:
@@ -84,19 +73,12 @@ def compared(size: str, crowd: Name, seed: int, count: int, *, held: bool = Fals
 def scrambled(folder: Path, size: str, seed: int) -> str:
     """A policy that has not been fine-tuned to answer: it has imitated answers with their words in any order."""
     place = folder / f"scrambled-{fingerprint([size, shipped(size)['weights'], seed, SCRAMBLED])[:12]}"
-    with alone(place):
-        if not place.exists():
-            rng = Random(f"scrambled {seed}")
-            texts = [
-                replace(e, answers=(_in_any_order(e.answers[0], rng),)) for e in answered(TOWN, SCRAMBLED, seed, 1)
-            ]
-            with TemporaryDirectory(dir=folder, prefix=".scrambled-") as scratch:
-                optim = Optim(lr=SIZES[size].lr, batch=32, warmup=0.1)
-                run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-                Path(sft(Sft(f"world:{size}", _data(), optim=optim, machine=MACHINE, run=run), texts).model).rename(
-                    place
-                )
-    return str(place)
+
+    def texts() -> list[Example]:
+        rng = Random(f"scrambled {seed}")
+        return [replace(e, answers=(_in_any_order(e.answers[0], rng),)) for e in answered(TOWN, SCRAMBLED, seed, 1)]
+
+    return imitated(place, size, 1.0, texts, seed)
 
 
 def _in_any_order(answer: Answer, rng: Random) -> Answer:
@@ -124,26 +106,31 @@ def rolled(
     asked = prompts(TOWN, ASKED, seed)
     start = f"world:{size}" if begin == "tuned" else scrambled(folder, size, seed)
     with TemporaryDirectory(dir=folder, prefix=".rolled-") as scratch:
-        recipe = {
-            "model": start,
-            "data": {"path": "memory", "max_tokens": CONTEXT},
-            "rewards": [model, "world:gold*0"],
-            "preset": preset,
-            "critic": {"lr": CRITIC_RATE},
-            "optim": {"lr": RATE, "warmup": WARMUP, "schedule": "constant"},
-            "sampling": {"max_tokens": LONGEST},
-            "run": {"name": "run", "folder": scratch, "seed": seed, "save_every": 0},
-        }
+        own: Made = {"data": {"path": "memory"}, "rewards": [model, "world:gold*0"], "optim": {"schedule": "constant"}}
         if mix:
             write(texts := f"{scratch}/texts.jsonl", answered(TOWN, MIXED, seed, 1), "truing")
-            recipe["mix"] = {"path": texts, "weight": mix}
-        how = replace(load(Ppo, reduce(merge, map(_nested, settings.items()), recipe)), machine=MACHINE)
+            own = {**own, "mix": {"path": texts, "weight": mix}}
+        how = recipe(start, preset, scratch, seed, own, *map(_nested, settings.items()))
         judges = [Part(Scorer(open_local(model, MACHINE)), bounds=None), judge("overall")._replace(weight=0.0)]
         done = ppo(how, judges, [(model, 1.0)], (), asked)
         view = done.view()
         curves = {name: [round(value, 5) for _, value in view.series(name)] for name in CURVES}
         found = worth(done.model, seed, prompts(TOWN, HELD, seed, held=True)) | {"nll": forgot(done.model, seed)}
         return found | {f"curve/{name}": curve for name, curve in curves.items() if curve}
+
+
+def recipe(start: str, preset: str, scratch: str, seed: int, *more: Made) -> Ppo:
+    """What all arms have in common, and what is their own."""
+    common: Made = {
+        "model": start,
+        "data": {"max_tokens": CONTEXT},
+        "preset": preset,
+        "critic": {"lr": CRITIC_RATE},
+        "optim": {"lr": RATE, "warmup": WARMUP},
+        "sampling": {"max_tokens": LONGEST},
+        "run": {"name": "run", "folder": scratch, "seed": seed, "save_every": 0},
+    }
+    return replace(load(Ppo, reduce(merge, more, common)), machine=MACHINE)
 
 
 def forgot(model: str, seed: int) -> float:
@@ -156,10 +143,6 @@ def forgot(model: str, seed: int) -> float:
 def _nested(setting: tuple[str, Any]) -> dict[str, Any]:
     key, value = setting
     return reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), value)  # type: ignore[return-value]
-
-
-def _data() -> Data:
-    return Data("memory", max_tokens=CONTEXT)
 
 
 def started(

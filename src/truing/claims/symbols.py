@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from truing.align.preference import Pm, pm
-from truing.claims.firsts import PRETRAIN, memory, paced, right_on
+from truing.claims.firsts import PRETRAIN, paced, right_on
+from truing.claims.made import MEMORY
 from truing.claims.pretraining import tuned
 from truing.claims.work import MACHINE, alone
 from truing.data.pretraining import binarised, stated
@@ -95,5 +96,5 @@ def _taught(folder: Path, name: str, base: str, learnt: Sequence[Example], optim
     with alone(folder / name):
         if not model.exists():
             run = RunSettings(name=name, folder=str(folder), seed=seed, save_every=0)
-            pm(Pm(base, memory(), held_out=0, optim=optim, machine=MACHINE, run=run), learnt)
+            pm(Pm(base, MEMORY, held_out=0, optim=optim, machine=MACHINE, run=run), learnt)
     return str(model)

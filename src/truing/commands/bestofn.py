@@ -10,12 +10,11 @@ from typing import Any
 from truing.align.bestofn import BestOfN, Found, Point
 from truing.align.bestofn import bestofn as draw
 from truing.commands.offline import judges, read_all
-from truing.commands.tables import cell, report, show
+from truing.commands.tables import cell, plain, report, show
 from truing.data import beside, check_target
 from truing.records import Example, UserError
 from truing.run import say
 from truing.run.checkpoint import write_text
-from truing.schema import Mistake
 from truing.stats.intervals import Interval
 
 __all__ = ["BestOfN", "bestofn"]
@@ -29,10 +28,7 @@ def bestofn(settings: BestOfN) -> list[Example]:
     examples = read_all(settings.data, None)
     if any(name.startswith("lexical:tfidf") for name in settings.test) and not any(e.answers for e in examples):
         raise UserError(f"test lexical:tfidf: it weighs words by the answers in {settings.data.path}, which has none.")
-    try:
-        tests = judges(settings.test, settings.data, settings.machine, examples, squash=False)
-    except Mistake as mistake:  # it speaks of rewards
-        raise UserError(f"test: {mistake.what}") from None
+    tests = judges(settings.test, settings.data, settings.machine, examples, squash=False, key="test")
     found = draw(settings, examples, tests)
     _tell(settings, found, len(examples) - len(found.pool))
     return found.kept
@@ -48,7 +44,7 @@ def _tell(settings: BestOfN, found: Found, repeated: int) -> None:
     show(f"{settings.model}: {count} prompts, chosen by {settings.judge}", heads, rows, NOTE)
     kept = sum(len(e.answers) for e in found.kept)
     about = {"model": settings.model, "judge": settings.judge, "prompts": count, "n": n, "kept": kept}
-    told = {**about, "out": settings.out, "curve": [_plain(point) for point in found.curve]}
+    told = {**about, "out": settings.out, "curve": [_told(point) for point in found.curve]}
     report("bestofn", told)
     file = beside(settings.out, CURVE)
     write_text(file, json.dumps({**told, "sampling": asdict(settings.sampling), "prints": found.prints}, indent=1))
@@ -57,11 +53,10 @@ def _tell(settings: BestOfN, found: Found, repeated: int) -> None:
     say(f"the curve, for truing report: {file}")
 
 
-def _plain(point: Point) -> dict[str, Any]:
+def _told(point: Point) -> dict[str, Any]:
     test = {name: _ends(found) for name, found in point.test.items()}
-    return {"k": point.k, "ln_k": math.log(point.k), "kl": point.kl, "reward": _ends(point.reward), "test": test}
+    return plain({"k": point.k, "ln_k": math.log(point.k), "kl": point.kl, "reward": _ends(point.reward), "test": test})
 
 
 def _ends(found: Interval) -> dict[str, float | None]:
-    low, high = (None if math.isinf(end) else end for end in (found.low, found.high))  # JSON has no infinity
-    return {"mean": found.estimate, "low": low, "high": high, "n": found.n}
+    return {"mean": found.estimate, "low": found.low, "high": found.high, "n": found.n}

@@ -18,7 +18,7 @@ from truing.align.ingredients import Ppo
 from truing.align.ledger import Ledger
 from truing.align.offline import offline as align
 from truing.align.ppo import ppo
-from truing.align.rewards import Part, Rewards, as_text
+from truing.align.rewards import Part, Rewards, as_text, check_asked
 from truing.commands.arms import SQUASHED, Arm, Compare, arm_of, base_of
 from truing.commands.compared import NOTE, START, pictures
 from truing.commands.compared import rows as compared
@@ -46,6 +46,7 @@ def compare(settings: Compare, examples: Sequence[Example] | None = None) -> dic
     learnt = read_all(settings.data, examples)
     rewarding = judges(settings.rewards, settings.data, settings.machine, learnt)
     testing = judges(settings.test, settings.data, settings.machine, learnt, key="test") or rewarding
+    check_asked("test" if settings.test else "rewards", testing, asked)
     with Rows(folder) as rows:
         if settings.watch.every and settings.watch.prompts is None:
             shown = str(folder / "prompts.jsonl")  # nothing is learnt from these, and all cells are looked at with them
@@ -119,7 +120,7 @@ class Bench:
             return [
                 {
                     "model": model,
-                    "values": [float(rewards.total(v).mean()) for v in parts],
+                    "values": [float(v.mean()) for v in map(rewards.counted, parts) if not np.isnan(v).any()],
                     "parts": {c.name: c.mean for c in rewards.table(parts)},
                     "unique": unique_rate(said),
                     "distinct_2": distinct(said, 2),

@@ -61,4 +61,6 @@ def plain(value: Any) -> Any:
         return plain(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no infinity
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
