@@ -49,7 +49,7 @@ class Batch:
 
     tokens, positions  [rows, length]; `tree` is one row without padding, `rows` one right-padded row per answer
     spans              tree: for each group (start, end of prompt, ends of answers…) in the row;
-                       rows: the length of each row
+                       rows: (end of prompt, end) of each row
     shared             tree: how many tokens in front of the first group every group sees
     temperature        of the distribution whose log-probabilities are meant
     source             [N] flat index (row * length + column) of the position that predicts trained token n

@@ -174,11 +174,11 @@ def test_answers_do_not_know_their_neighbours(name: str) -> None:
 
 def test_what_all_prompts_begin_with_is_computed_once() -> None:
     batch = pack(PREFACED, "tree")
-    assert batch.shared == 50
-    assert batch.tokens.shape[1] == sum(g.tree_tokens for g in PREFACED) - 50 * (len(PREFACED) - 1)
+    assert batch.shared == 49  # one prompt is nothing more than those 50 tokens, and keeps its last one
+    assert batch.tokens.shape[1] == sum(g.tree_tokens for g in PREFACED) - 49 * (len(PREFACED) - 1)
     assert pack(PREFACED[:1], "tree").shared == 0
     assert pack([*PREFACED, HARD[1]], "tree").shared == 0
-    room = 50 + sum(g.tree_tokens - 50 for g in PREFACED)  # fits only because the beginning is counted once
+    room = 49 + sum(g.tree_tokens - 49 for g in PREFACED)  # fits only because the beginning is counted once
     assert len(list(batches(PREFACED, "tree", room))) == 1
     assert len(list(batches(PREFACED, "tree", room - 1))) == 2
 

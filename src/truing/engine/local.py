@@ -53,13 +53,17 @@ class LocalEngine:
     # Asking
 
     def sample(
-        self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        on_progress: Callable[[int], None] | None = None,
+        which: Sequence[int] | None = None,
     ) -> list[Example]:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
-        answer is shortened at a turn boundary (`codec.notes` counts it)."""
+        answer is shortened at a turn boundary (`codec.notes` counts it). `which`: see `draw`."""
         ids = [self._prompt_ids(number, prompt, sampling) for number, prompt in enumerate(prompts, 1)]
         sampling = self.stopping(prompts, sampling)
-        drawn = self.draw(ids, sampling, on_progress)
+        drawn = self.draw(ids, sampling, on_progress, which)
         return [
             Example(prompt, tuple(self.answer(prompt, one, sampling) for one in samples), source=self.name)
             for prompt, samples in zip(prompts, drawn)
@@ -72,9 +76,14 @@ class LocalEngine:
         return replace(sampling, stop=tuple(dict.fromkeys((*sampling.stop, *self.codec.template.stop))))
 
     def draw(
-        self, ids: Sequence[list[int]], sampling: Sampling, on_progress: Callable[[int], None] | None = None
+        self,
+        ids: Sequence[list[int]],
+        sampling: Sampling,
+        on_progress: Callable[[int], None] | None = None,
+        which: Sequence[int] | None = None,
     ) -> list[list[Sampled]]:
-        """Tokens to tokens: what `sample` is made of. With a value head each token comes with its value."""
+        """Tokens to tokens: what `sample` is made of. With a value head each token comes with its value. `which`
+        configuration each prompt is answered under, where the model is steered."""
         # What is compiled is compiled for training; the sampler's shapes change at every step.
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             drawn = generate(
@@ -85,6 +94,8 @@ class LocalEngine:
                 decode=partial(self.codec.decode, raw=True),
                 value_head=dict(self.model.heads).get("value"),
                 on_progress=on_progress,
+                steering=self.model.steering,
+                which=which,
             )
         self.passed["sampled"] += sum(len(one.ids) for samples in drawn for one in samples)
         return drawn

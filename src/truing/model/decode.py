@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from truing.model.hooks import Steering
 from truing.model.sampler import Prompt, Sampled, Sampler, cut
 from truing.records import Sampling, UserError
 
@@ -35,24 +36,27 @@ def generate(
     value_head: nn.Module | None = None,
     max_rows: int = 128,
     on_progress: Callable[[int], None] | None = None,
+    steering: Collection[Steering] = (),
+    which: Sequence[int] | None = None,
 ) -> list[list[Sampled]]:
     """For each prompt its n answers.
 
     `model` is a causal LM of transformers, possibly wrapped by peft. `decode` turns ids into text, where there are stop
     texts to look for. At most `max_rows` answers are written at a time, fewer where the cache would grow too large;
-    `on_progress` hears how many have just ended.
+    `on_progress` hears how many have just ended. `which` configuration of `steering` each prompt is answered under.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    asked = {tuple(ids): Prompt(tuple(ids), number, sampling.n) for number, ids in enumerate(prompts)}
+    named = [(tuple(ids), one) for ids, one in zip(prompts, which or [0] * len(prompts), strict=True)]
+    asked = {name: Prompt(name[0], number, sampling.n, name[1]) for number, name in enumerate(named)}
     _check(base, sampling, asked.values())
-    sampler = Sampler(base, sampling, end_ids, decode, value_head, on_progress)
+    sampler = Sampler(base, sampling, end_ids, decode, value_head, on_progress, steering)
     was_training = base.training
     base.eval()
     try:
         sampler.run(asked.values(), max_rows)
     finally:
         base.train(was_training)
-    return [asked[tuple(ids)].answers for ids in prompts]
+    return [asked[name].answers for name in named]
 
 
 def _check(base: Any, sampling: Sampling, prompts: Collection[Prompt]) -> None:

@@ -5,7 +5,7 @@ All use of weights in a step happens inside one `forward` of one module, so that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -15,6 +15,8 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from truing.batch import Batch, Signals
 from truing.model.attention import NAME, Tree, attending, tree_attention
+from truing.model.hooks import Edit, Steering, over, places
+from truing.model.hooks import steered as steering
 from truing.model.logps import Head, divergence, likeliest, log_probs
 
 
@@ -32,6 +34,7 @@ class LanguageModel(nn.Module):
         self.whole = False  # what is under the adapter is on no disk
         self.mean = False  # a score is read as the mean over the answer, not at its end
         self.writes = False  # beside a score it was trained to write, too: its output layer is saved with it
+        self.steering: list[Steering] = []  # what is added between its blocks
 
     @property
     def base(self) -> Any:
@@ -84,9 +87,9 @@ class LanguageModel(nn.Module):
         elif batch.layout == "tree":
             raise RuntimeError(f"this model attends with {self.base.config._attn_implementation}, which knows no tree")
         else:
-            lengths = torch.tensor([span[0] for span in batch.spans], device=batch.tokens.device)
+            lengths = torch.tensor([span[-1] for span in batch.spans], device=batch.tokens.device)
             mask, tree = (batch.positions < lengths[:, None]).long(), None
-        with attending(tree):
+        with attending(tree), over(self.steering, places(batch)) if self.steering else nullcontext():
             return self.trunk(
                 input_ids=batch.tokens, position_ids=batch.positions, attention_mask=mask, use_cache=False, **more
             )
@@ -142,6 +145,16 @@ class LanguageModel(nn.Module):
             signals.logps_at = logps[:, 1:]
         if "dist" in needs:
             signals.dist = torch.log_softmax(head.logits(before) / temperature, dim=1)
+
+    @contextmanager
+    def steered(self, configurations: Sequence[Sequence[Edit]]) -> Iterator[Steering]:
+        """With these edits between its blocks, in the first configuration where nobody says which."""
+        with steering(self.owner, configurations) as more:
+            self.steering.append(more)
+            try:
+                yield more
+            finally:
+                self.steering.remove(more)
 
     @contextmanager
     def learning(self) -> Iterator[None]:

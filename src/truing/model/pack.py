@@ -106,8 +106,10 @@ def _cut_rows(
 
 
 def shared_start(groups: Sequence[Group]) -> int:
-    """How many tokens all prompts begin with; 0 where it is not worth it."""
-    count = common([g.prompt for g in groups]) if len(groups) > 1 else 0
+    """How many tokens all prompts begin with; 0 where it is not worth it. Each keeps its last token for itself: what is
+    done where an answer begins is done to one group."""
+    prompts = [g.prompt for g in groups]
+    count = min(common(prompts), min(map(len, prompts)) - 1) if len(groups) > 1 else 0
     return count if count >= SHARE else 0
 
 
@@ -129,8 +131,7 @@ def _tree(groups: Sequence[Group], shared: int) -> tuple[Tensor, Tensor, list[tu
         offset, length = len(tokens), len(group.prompt)
         own = group.prompt[shared:]
         edges = list(accumulate(map(len, [own, *group.answers]), initial=offset))
-        predicts = edges[1] - 1 if own else shared - 1  # the prompt's last token
-        starts += [(predicts, start) for start in edges[1:-1]]
+        starts += [(edges[1] - 1, start) for start in edges[1:-1]]  # the prompt's last token predicts
         tokens += own
         positions += range(shared, length)
         for answer in group.answers:
@@ -146,7 +147,7 @@ def _rows(groups: Sequence[Group]) -> tuple[Tensor, Tensor, list[tuple[int, ...]
     # The fill is any valid id: what stands there is masked, and masks come from lengths.
     tokens = torch.tensor([row + [0] * (width - len(row)) for _, row in rows])
     positions = torch.arange(width).expand(len(rows), width).contiguous()
-    spans: list[tuple[int, ...]] = [(len(row),) for _, row in rows]
+    spans: list[tuple[int, ...]] = [(length, len(row)) for length, row in rows]
     starts = [(n * width + length - 1, n * width + length) for n, (length, _) in enumerate(rows)]
     return tokens, positions, spans, starts
 

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from truing.model.cache import Prefix, Rows
 from truing.model.draw import draw, stream_key, uniform
+from truing.model.hooks import Places, Steering, over
 from truing.model.pack import SHARE, common
 from truing.records import Sampling, UserError
 
@@ -34,10 +35,11 @@ class Sampled:
 
 
 class Prompt:
-    """A prompt, the numbers of its answers that nobody has begun, and those that are done."""
+    """A prompt, the numbers of its answers that nobody has begun, and those that are done. `which`: the configuration
+    that steers them."""
 
-    def __init__(self, ids: tuple[int, ...], number: int, n: int) -> None:
-        self.ids, self.number, self.waiting = ids, number, deque(range(n))
+    def __init__(self, ids: tuple[int, ...], number: int, n: int, which: int = 0) -> None:
+        self.ids, self.number, self.waiting, self.which = ids, number, deque(range(n)), which
         self.answers: list[Any] = [None] * n
         self.prefix: tuple[Prefix, int] | None = None
 
@@ -67,11 +69,13 @@ class Sampler:
         decode: Callable[[list[int]], str] | None,
         value_head: nn.Module | None,
         on_progress: Callable[[int], None] | None,
+        steering: Collection[Steering] = (),
     ) -> None:
         if sampling.stop and decode is None:
             raise TypeError("stop texts need `decode` to be found")
         self.base, self.sampling, self.decode, self.value_head = base, sampling, decode, value_head
-        self.on_progress = on_progress
+        self.on_progress, self.steering = on_progress, steering
+        self.alike = not any(each.prompts for each in steering)  # a prompt under one configuration and another
         self.device = next(base.parameters()).device
         self.end_ids = frozenset(end_ids)
         self.ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=self.device)
@@ -79,14 +83,15 @@ class Sampler:
 
     def run(self, prompts: Collection[Prompt], max_rows: int) -> None:
         # Longest first: rows of one time are of similar length, and no waiting prompt is longer than a living row.
-        self.waiting = deque(sorted(prompts, key=lambda prompt: -len(prompt.ids)))
+        self.waiting = deque(sorted(prompts, key=lambda prompt: (-len(prompt.ids), prompt.ids)))
         if not self.waiting:
             return
         # What all prompts begin with goes through the model once. Each keeps a token of its own.
         begins = min(common([prompt.ids for prompt in prompts]), len(self.waiting[-1].ids) - 1)
-        self.begins = begins if begins >= SHARE and len(prompts) > 1 else 0
+        self.begins = begins if begins >= SHARE and len(prompts) > 1 and self.alike else 0
         start = [self.waiting[0].ids[: self.begins]]
-        self.start = Prefix(self.base.base_model, start, self.device) if self.begins else None
+        with self._over_prompts([0], self.begins):
+            self.start = Prefix(self.base.base_model, start, self.device) if self.begins else None
         like, _ = self._prefix(self.waiting[0])
         answers, longest = self.sampling.n * len(prompts), len(self.waiting[0].ids) + self.sampling.max_tokens
         size = min(max_rows, answers, max(FEWEST, CACHE_BYTES // (longest * like.token_bytes)))
@@ -106,15 +111,16 @@ class Sampler:
     def _step(self, hidden: list[Tensor]) -> list[int]:
         """One token for every row. Returns the slots of those that have finished."""
         cache, live = self.cache, len(self.rows)
-        first, begun, key = self.places
-        logits = self.base(
-            input_ids=self.token[:live, None],
-            attention_mask=torch.arange(cache.start, cache.end + 1, device=self.device) >= first[:, None],
-            position_ids=(cache.end - first)[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+        first, begun, key, which = self.places
         drawn = cache.end - begun
+        with over(self.steering, Places(drawn[:, None] > 0, drawn[:, None] == 0, which)):
+            logits = self.base(
+                input_ids=self.token[:live, None],
+                attention_mask=torch.arange(cache.start, cache.end + 1, device=self.device) >= first[:, None],
+                position_ids=(cache.end - first)[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
         token, logps = draw(logits, self.sampling, uniform(key, drawn))
         at = torch.arange(live, device=self.device), drawn
         self.token[:live], self.ids[at], self.logps[at] = token, token, logps
@@ -192,7 +198,9 @@ class Sampler:
                 key = stream_key(self.sampling.seed, prompt.ids, index)
                 self.rows[slot] = _Row(prompt, index, key, begun=self.cache.end)
             if not prompt.waiting:
-                self.waiting.popleft().prefix = None
+                self.waiting.popleft()
+                twin = self.waiting[0] if self.waiting and self.alike and self.waiting[0].ids == prompt.ids else prompt
+                twin.prefix, prompt.prefix = prompt.prefix, None
         live = len(self.rows) - len(empty)
         source = [slot for slot in range(live, len(self.rows)) if self.rows[slot]]
         target = [slot for slot in empty if slot < live]
@@ -207,14 +215,15 @@ class Sampler:
         self._settle()
 
     def _settle(self) -> None:
-        """Bring `places` (first column, column begun at, key of every row) and the cache's edges up to date."""
+        """Bring `places` (first column, column begun at, key, configuration of every row) and the cache's edges up to
+        date."""
         if not self.rows:
             return
         self.cache.start = min(row.first for row in self.rows)
         by = self.cache.shift()
         for row in self.rows:
             row.begun -= by
-        places = [[row.first, row.begun, row.key] for row in self.rows]
+        places = [[row.first, row.begun, row.key, row.prompt.which] for row in self.rows]
         self.places = torch.tensor(places, device=self.device).T.contiguous()
 
     def _prefix(self, prompt: Prompt) -> tuple[Prefix, int]:
@@ -222,11 +231,18 @@ class Sampler:
         if prompt.prefix is None:
             many = max(1, PREFILL_TOKENS // (len(prompt.ids) - self.begins))
             batch = [self.waiting[i] for i in range(min(many, len(self.waiting)))]
-            prefix = Prefix(self.base.base_model, [p.ids for p in batch], self.device, self.start)
+            batch = [one for n, one in enumerate(batch) if not (self.alike and n and one.ids == batch[n - 1].ids)]
+            with self._over_prompts([p.which for p in batch], len(prompt.ids) - self.begins):
+                prefix = Prefix(self.base.base_model, [p.ids for p in batch], self.device, self.start)
             for row, member in enumerate(batch):
                 member.prefix = prefix, row
         assert prompt.prefix
         return prompt.prefix
+
+    def _over_prompts(self, which: Sequence[int], width: int) -> AbstractContextManager[None]:
+        """No answer begins there: each row of `_step` runs its prompt's last token again."""
+        nowhere = torch.zeros(len(which), width, dtype=torch.bool, device=self.device)
+        return over(self.steering, Places(nowhere, nowhere, torch.tensor(which, device=self.device)))
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
