@@ -365,7 +365,7 @@ NO_TOKENS = (
     "./judge gives scores and no probabilities of tokens (it is a preference model, say), and those are needed "
     "here: start from a language model."
 )
-NEEDS = "a local folder or a hub model, with +lora: at most"
+NEEDS = "a local folder or a hub model, with +lora: and +vec: at most"
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_it_has_no_weights_to_train(models, tmp_path, monkeypatch, capsys, verb)
     spec = f"{models / 'lm'}+best:2:{models / 'pm'}"
     assert main([verb, spec, "--data.path", "pairs.jsonl", "--machine.threads", "1", "--machine.dtype", "fp32"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "what is needed here is a local folder or a hub model, with +lora: at most" in said
+    assert "what is needed here is a local folder or a hub model, with +lora: and +vec: at most" in said
     assert not list(tmp_path.glob("runs/*"))
 
 

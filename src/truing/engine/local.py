@@ -43,7 +43,7 @@ class LocalEngine:
         self.passed = Counter[str]()
         """what went through the model so far: answers and tokens, forward and backward; tokens that were sampled"""
         self._loss = torch.zeros((), device=model.device)
-        self.fresh_head = self.compiled = False
+        self.fresh_head = self.compiled = self.steered = False
         asks, self.cannot = {"sample", "score"}, dict[str, str]()
         if model.output is None:
             asks, self.cannot = {"score"}, {"sample": "It gives scores and no tokens (it is a preference model, say)"}
@@ -194,6 +194,11 @@ class LocalEngine:
 
     def prepare(self, optim: Optim, total: int) -> None:
         """Make the optimiser for a run of `total` steps."""
+        if self.steered:
+            raise UserError(
+                f"model '{self.name}': what is learnt with a vector added would be saved without it. Train the model "
+                "without +vec:; prevent: adds one while it learns."
+            )
         self.micro_tokens = optim.micro_tokens
         self.optimiser = Optimiser(self.model, optim, total)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from truing.data.preface import Preface, load_preface
 from truing.engine.base import Asking
 from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
-from truing.spec import Adapter, BestOf, ModelSpec, SystemPrompt
+from truing.spec import Adapter, BestOf, ModelSpec, SystemPrompt, Vector
+
+if TYPE_CHECKING:
+    from truing.model.hooks import Edit
 
 UNBOUNDED = 1 << 30  # tokens, where an architecture has no last position
 
@@ -112,13 +115,17 @@ def open_local(
     from truing.engine.local import LocalEngine
     from truing.model.lm import compile_layers
     from truing.model.load import add_lora, check_vocabulary, load_model, load_tokenizer, merge
+    from truing.model.vectors import edits
 
     parsed = ModelSpec.parse(spec)
     where = probed or place(machine)
     torch.set_num_threads(where.threads)
     adapters = [m.folder for m in parsed.modifiers if isinstance(m, Adapter)]
-    if parsed.kind not in ("folder", "hub", "world") or len(adapters) != len(parsed.modifiers):
-        raise UserError(f"model '{spec}': what is needed here is a local folder or a hub model, with +lora: at most")
+    vectors = [m for m in parsed.modifiers if isinstance(m, Vector)]
+    if parsed.kind not in ("folder", "hub", "world") or len(adapters) + len(vectors) != len(parsed.modifiers):
+        raise UserError(
+            f"model '{spec}': what is needed here is a local folder or a hub model, with +lora: and +vec: at most"
+        )
     path = located(parsed)
     tokenizer = load_tokenizer(path, parsed.revision)
     model, layout = load_model(
@@ -138,6 +145,8 @@ def open_local(
         torch.manual_seed(seed)
         merge(model)
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
+    if vectors:
+        steer(model, [edit for m in vectors for edit in edits(m.file, m.layer, m.coef, model.owner)])
     if machine.compile:
         compile_layers(model)
     codec, eoc_id = codec_for(tokenizer, model.base.config, max_tokens, path, "score" in model.heads)
@@ -149,8 +158,16 @@ def open_local(
         layout=layout,
         eoc=eoc_id,
     )
-    engine.fresh_head, engine.compiled = fresh, machine.compile
+    engine.fresh_head, engine.compiled, engine.steered = fresh, machine.compile, bool(vectors)
     return engine
+
+
+def steer(model: Any, edits: Sequence[Edit]) -> None:
+    """For good: hooks that have proven themselves on this very model."""
+    from truing.model.hooks import Steering, prove
+
+    prove(model.owner, {edit.layer for edit in edits})
+    model.steering.append(Steering(model.owner, [edits]))
 
 
 def _put_head(model: Any, tokenizer: Any, head: str, eoc: bool) -> None:
@@ -199,6 +216,7 @@ def positions(config: Any) -> int:
 def model_fingerprint(spec: ModelSpec) -> str:
     """Hash of weights, configuration, tokenizer and template; of name and commit for a hub model."""
     from truing.model.load import check_adapter, check_folder
+    from truing.model.vectors import vectors_hash
 
     adapters = [m.folder for m in spec.modifiers if isinstance(m, Adapter)]
     path = located(spec)
@@ -211,6 +229,7 @@ def model_fingerprint(spec: ModelSpec) -> str:
     else:
         parts = [_folder_hash(Path(path)) if spec.kind in ("folder", "world") else str(spec.base)]
     parts += [_folder_hash(Path(folder)) for folder in adapters]
+    parts += [f"{vectors_hash(m.file)}@{m.layer}={m.coef!r}" for m in spec.modifiers if isinstance(m, Vector)]
     parts += [load_preface(m.file).fingerprint for m in spec.modifiers if isinstance(m, SystemPrompt)]
     return fingerprint(parts)
 

@@ -84,12 +84,16 @@ def checkpoint_steps(folder: Path) -> list[int]:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file as a whole: a reader or a kill sees the old content or the new, nothing between."""
     draft = path.with_name(f".{path.name}.writing")
     try:
         with disk_full_is_said(path):
             with open(draft, "wb") as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, path)
