@@ -55,10 +55,9 @@ def test_what_steers_is_part_of_the_fingerprint(file, tmp_path):
     specs = ["world:tiny", f"world:tiny+vec:{file}@2=3", f"world:tiny+vec:{file}@2=-3", f"world:tiny+vec:{file}@1=3"]
     assert len({model_fingerprint(ModelSpec.parse(spec)) for spec in specs}) == 4
     copy = tmp_path / "copy.safetensors"
-    copy.write_bytes(open(file, "rb").read())
-    assert model_fingerprint(ModelSpec.parse(f"world:tiny+vec:{copy}@2=3")) == model_fingerprint(
-        ModelSpec.parse(specs[1])
-    )
+    copy.write_bytes(Path(file).read_bytes())
+    same = [model_fingerprint(ModelSpec.parse(f"world:tiny+vec:{name}@2=3")) for name in (file, copy)]
+    assert same[0] == same[1]
 
 
 def test_a_steered_model_is_not_trained(file):
