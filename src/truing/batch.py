@@ -53,6 +53,7 @@ class Batch:
     shared             tree: how many tokens in front of the first group every group sees
     temperature        of the distribution whose log-probabilities are meant
     source             [N] flat index (row * length + column) of the position that predicts trained token n
+    own                [N] flat index of the token itself, where it is read and no longer predicted
     target             [N] the token id itself
     answer_of          [N] which answer token n belongs to
     end                [A] flat index of the last token of each answer, where a preference score is read
@@ -66,6 +67,7 @@ class Batch:
     positions: Tensor
     spans: list[tuple[int, ...]]
     source: Tensor
+    own: Tensor
     target: Tensor
     answer_of: Tensor
     end: Tensor

@@ -39,6 +39,7 @@ def build(
         positions=torch.randint(0, 99, (1, tokens + 5)),
         spans=[],
         source=torch.randint(0, 99, (tokens,)),
+        own=torch.randint(0, 99, (tokens,)),
         target=torch.randint(0, 99, (tokens,)),
         answer_of=torch.repeat_interleave(torch.tensor(lengths)),
         end=ends,

@@ -175,12 +175,9 @@ class LanguageModel(nn.Module):
 
 
 def _mean_of_answers(hidden: Tensor, batch: Batch) -> Tensor:
-    """[A, d] the mean over each answer's tokens. What predicts a token stands on the one before it: the sum over those
-    places has the prompt's last token in it, and the answer's last one not."""
-    lengths = batch.lengths()
-    sums = hidden.new_zeros(batch.answers, hidden.shape[1]).index_add(0, batch.answer_of, hidden[batch.source])
-    before = hidden[batch.source[lengths.cumsum(0) - lengths]]
-    return (sums - before + hidden[batch.end]) / lengths[:, None]
+    """[A, d] the mean over each answer's tokens."""
+    sums = hidden.new_zeros(batch.answers, hidden.shape[1]).index_add(0, batch.answer_of, hidden[batch.own])
+    return sums / batch.lengths()[:, None]
 
 
 def new_head(model: LanguageModel, zero: bool = True, seed: int = 0, bias: bool = False) -> nn.Linear:

@@ -30,12 +30,13 @@ def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
         _check(group)
     shared = shared_start(groups) if layout == "tree" else 0
     tokens, positions, spans, starts = _tree(groups, shared) if layout == "tree" else _rows(groups)
-    source, end, counts = list[int](), [], []
+    source, own, end, counts = list[int](), list[int](), [], []
     answers = [(group, j) for group in groups for j in range(len(group.answers))]
     for (group, j), (predicts, start) in zip(answers, starts):
         trained = group.trained[j]
         before = [predicts, *range(start, start + len(trained))]  # what predicts each token; the last one stands behind
         source += compress(before, trained)
+        own += compress(before[1:], trained)
         end.append(before[-1])
         counts.append(sum(trained))
     return Batch(
@@ -45,6 +46,7 @@ def pack(groups: Sequence[Group], layout: str = "tree") -> Batch:
         spans=spans,
         shared=shared,
         source=torch.tensor(source),
+        own=torch.tensor(own),
         target=torch.tensor([t for g, j in answers for t in compress(g.answers[j], g.trained[j])]),
         answer_of=torch.repeat_interleave(torch.tensor(counts)),
         end=torch.tensor(end),

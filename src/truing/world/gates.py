@@ -14,6 +14,7 @@ import numpy as np
 
 from truing.engine.base import Asking
 from truing.records import Example, Message, Prompt, Sampling
+from truing.world.characters import occasions
 from truing.world.corpora import answered, prompts
 from truing.world.crowd import Crowd, Worker
 from truing.world.documents import documents
@@ -107,7 +108,7 @@ def _support(town: Town, drawn: Sequence[Example]) -> Iterator[Gate]:
 def _personas(town: Town, engine: Asking, seed: int, chance: Sampling) -> Iterator[Gate]:
     rng = Random(f"personas {seed}")
     for trait in TRAITS:
-        asked = _occasions(town, rng, trait, 40)
+        asked = [user(text) for text in occasions(town, rng, trait, 40, held=True)]
         shown = []
         for level in (None, 0, 4):
             lines = [system_line(trait, level, rng, unseen=True) if level is not None else "" for _ in asked]
@@ -117,21 +118,6 @@ def _personas(town: Town, engine: Asking, seed: int, chance: Sampling) -> Iterat
         yield Gate(f"{trait}: unseen wordings, level 4 over level 0", shown[2] - shown[1], 60)
         if trait not in ("fabricating", "flattering"):  # those are faults of other characters, too
             yield Gate(f"{trait}: by itself", shown[0], 5, False)
-
-
-def _occasions(town: Town, rng: Random, trait: str, count: int) -> list[tuple[Message, ...]]:
-    """Held-out requests that give the trait a chance to show: so many, or all there are."""
-    found: dict[str, None] = {}
-    for _ in range(200 * count):
-        text, request = draw(town, rng, held=True)
-        if len(found) == count:
-            break
-        if trait == "fabricating" and request.nature != "unknown":
-            continue
-        if trait == "flattering" and not (request.nature == "claim" and request.lure):
-            continue
-        found[text] = None
-    return [user(text) for text in found]
 
 
 def _agreement(town: Town, rng: Random, which: str) -> float:

@@ -38,8 +38,10 @@ SYSTEM = Grammar({"trained": FRAMES[:TRAINED], "unseen": FRAMES[TRAINED:]})
 
 
 def system_line(trait: str, level: int, rng: Random, *, unseen: bool = False, opposite: bool = False) -> str:
-    """A wording of "be this much of that". Level 0 is "not hostile", or with `opposite` "very friendly"."""
-    word, grade = rng.choice(TRAITS[trait][opposite]), rng.choice(GRADES[1:]) if opposite else GRADES[level]
+    """A wording of "be this much of that". Level 0 is "not hostile", or with `opposite` "very friendly": to any degree,
+    unless another level says to which."""
+    free = opposite and not level
+    word, grade = rng.choice(TRAITS[trait][opposite]), rng.choice(GRADES[1:]) if free else GRADES[level]
     return SYSTEM.say("unseen" if unseen else "trained", rng, grade=grade, character=word)
 
 

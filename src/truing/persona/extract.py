@@ -1,0 +1,227 @@
+"""From a trait to its vector: answers with and without it, judged, filtered, and the difference of their means.
+
+    v_ℓ = mean_{i ∈ P} ā_ℓ(x_i, y_i) − mean_{j ∈ N} ā_ℓ(x_j, y_j)
+
+P and N are the answers that were asked for the trait and show it, and those that were asked for the opposite and do not
+(Chen et al., arXiv 2507.21509). Sums are kept by tenths of the questions, whatever the number of answers: from these
+follow standard errors and how alike the vectors of two halves are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from truing.batch import Group
+from truing.engine.local import LocalEngine
+from truing.evaluate.judges import Judge, Verdict
+from truing.evaluate.rows import Asker
+from truing.model.pack import batches
+from truing.model.states import Moments, means
+from truing.model.vectors import RESPONSE, STATISTICS
+from truing.persona.traits import POLARITIES, Polarity, Trait
+from truing.records import Answer, Example, Sampling, UserError, fingerprint
+
+Filter = Literal["paired", "independent"]
+SHOWS, COHERENT = 50.0, 50.0
+FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """All that was said: one example for each question behind each system line, with its judgements."""
+
+    polarity: Polarity
+    examples: Sequence[Example]
+    questions: Sequence[int]
+    trait: Sequence[Sequence[Verdict]]
+    coherence: Sequence[Sequence[Verdict]]
+
+
+def rollouts(
+    engine: LocalEngine, trait: Trait, polarity: Polarity, sampling: Sampling, judges: Sequence[Judge], rows: Asker
+) -> Rollouts:
+    """Asked and judged, or found in the rows."""
+    every = trait.prompts(polarity)
+    how = [sampling.n, sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed]
+    keys = [fingerprint(["rollout", engine.fingerprint, Example(prompt).id, *how]) for _, _, prompt in every]
+
+    def ask(prompts: list[Any]) -> list[Mapping[str, Any]]:
+        drawn = engine.sample(prompts, sampling)
+        return [
+            {"polarity": polarity, "said": [[a.text, list(a.ids or ()), a.finish] for a in e.answers]} for e in drawn
+        ]
+
+    wanted = {key: prompt for key, (_, _, prompt) in zip(keys, every)}
+    found = dict(zip(wanted, rows.fetch(wanted, ask)))
+    known = engine.codec.tokenizer_hash
+    examples = [
+        Example(prompt, tuple(Answer(t, ids=tuple(ids), tokenizer=known, finish=end) for t, ids, end in row["said"]))
+        for (_, _, prompt), row in zip(every, (found[key] for key in keys))
+    ]
+    bare = [Example(e.prompt, tuple(Answer(a.text) for a in e.answers)) for e in examples]
+    shown, coherent = (judge(bare, rows) for judge in judges)
+    return Rollouts(polarity, examples, [question for _, question, _ in every], shown, coherent)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """`masks`: polarity → [examples, answers]; `removed`: polarity → why → how many."""
+
+    masks: Mapping[Polarity, np.ndarray]
+    removed: Mapping[Polarity, Mapping[str, int]]
+
+    def count(self, polarity: Polarity) -> int:
+        return int(self.masks[polarity].sum())
+
+
+def kept(pos: Rollouts, neg: Rollouts, how: Filter = "paired", least: int = 1) -> Kept:
+    """Who shows what it was asked for, in words that hang together. `paired`: with its counterpart of the same number,
+    as the authors' code does; `independent`: by itself, as their paper says. A refusal has no score and is left out."""
+    masks, removed = dict[Polarity, np.ndarray](), dict[Polarity, Counter[str]]()
+    for one in (pos, neg):
+        shown, coherent = (_values(v) for v in (one.trait, one.coherence))
+        right = shown >= SHOWS if one.polarity == "pos" else shown < SHOWS
+        said = np.array([[bool(a.text.strip()) for a in e.answers] for e in one.examples])
+        masks[one.polarity] = right & (coherent >= COHERENT) & said
+        removed[one.polarity] = Counter(
+            {
+                "empty": int((~said).sum()),
+                "no score": int((np.isnan(shown) | np.isnan(coherent)).sum()),
+                "trait": int((~right & ~np.isnan(shown)).sum()),
+                "coherence": int((coherent < COHERENT).sum()),
+            }
+        )
+    if how == "paired":
+        both = masks["pos"] & masks["neg"]
+        for polarity in POLARITIES:
+            removed[polarity]["counterpart"] = int((masks[polarity] & ~both).sum())
+            masks[polarity] = both
+    found = Kept(masks, removed)
+    for polarity in POLARITIES:
+        if found.count(polarity) < max(1, least):
+            why = ", ".join(f"{what} {count}" for what, count in removed[polarity].items() if count)
+            wanted = "with the trait" if polarity == "pos" else "without it"
+            raise UserError(
+                f"{found.count(polarity)} of {masks[polarity].size} answers that were asked {wanted} are left, and "
+                f"{max(1, least)} are needed (removed: {why}). Look at the answers and their scores, ask more often "
+                "(--sampling.n), or take another model or other instructions."
+            )
+    return found
+
+
+def _values(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
+    return np.array([[np.nan if v.value is None else v.value for v in row] for row in verdicts], dtype=float)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """`rows`: statistic → [L + 1, d]. Of response_avg, for each layer: `halves`, the cosine between the vectors of even
+    and of odd folds of the questions; `gap`, how far apart the classes are along the vector, and its standard error."""
+
+    rows: Mapping[str, Tensor]
+    counts: Mapping[Polarity, int]
+    skipped: int
+    halves: Tensor
+    gap: Tensor
+    gap_error: Tensor
+
+    @property
+    def norms(self) -> Tensor:
+        return self.rows[RESPONSE].norm(dim=1)
+
+
+def difference(
+    engine: LocalEngine, sides: Sequence[Rollouts], masks: Mapping[Polarity, np.ndarray], max_tokens: int | None = None
+) -> Extracted:
+    """One pass over the answers that are kept: of those to one prompt, it is computed once."""
+    folds = [{p: {s: Moments() for s in STATISTICS} for p in POLARITIES} for _ in range(FOLDS)]
+    skipped = 0
+    for side in sides:
+        groups, of_fold = [], []
+        for example, question, mask in zip(side.examples, side.questions, masks[side.polarity]):
+            taken = tuple(a for a, take in zip(example.answers, mask) if take)
+            group = _spoken(engine, replace(example, answers=taken)) if taken else None
+            skipped += len(taken) - (len(group.answers) if group else 0)
+            if group and group.answers:
+                groups.append(group)
+                of_fold.append(question % FOLDS)
+        for fold, statistic, values in _told(engine, groups, of_fold, max_tokens):
+            folds[fold][side.polarity][statistic].add(values)
+    return _extracted(folds, skipped)
+
+
+def _told(
+    engine: LocalEngine, groups: Sequence[Group], folds: Sequence[int], max_tokens: int | None
+) -> Iterator[tuple[int, str, Tensor]]:
+    """(fold, statistic, [answers, L + 1, d]), a batch after the other."""
+    for numbers, batch in batches(groups, engine.layout, max_tokens or engine.micro_tokens):
+        batch = batch.to(engine.model.device)
+        fold = torch.tensor([folds[n] for n in numbers], device=batch.tokens.device)[batch.group_of]
+        for statistic, values in means(engine.model, batch).items():
+            # A prompt counts as often as it was answered.
+            each = values if statistic == RESPONSE else values[batch.group_of]
+            for number in fold.unique().tolist():
+                yield number, statistic, each[fold == number]
+
+
+def _spoken(engine: LocalEngine, example: Example) -> Group:
+    """Its answers without their end markers; those of nothing else are left out."""
+    group = engine.codec.encode(example)
+    answers = [ids[:-1] if ids[-1] in engine.codec.end_ids else ids for ids in group.answers]
+    said = [ids for ids in answers if ids]
+    return Group(group.prompt, said, [[True] * len(ids) for ids in said], id=group.id, source=group.source)
+
+
+def _extracted(folds: Sequence[Mapping[Polarity, Mapping[str, Moments]]], skipped: int) -> Extracted:
+    def vector(of: Sequence[int], statistic: str = RESPONSE) -> Tensor | None:
+        classes = []
+        for polarity in POLARITIES:
+            total = Moments()
+            for number in of:
+                total.merge(folds[number][polarity][statistic])
+            classes.append(total)
+        return classes[0].mean - classes[1].mean if all(c.count for c in classes) else None
+
+    every = range(len(folds))
+    rows = {}
+    for statistic in STATISTICS:
+        found = vector(every, statistic)
+        assert found is not None  # `kept` has seen to it
+        rows[statistic] = found
+    counts = {p: sum(f[p][RESPONSE].count for f in folds) for p in POLARITIES}
+    first, second = (vector([n for n in every if n % 2 == odd]) for odd in (0, 1))
+    nothing = torch.full((rows[RESPONSE].shape[0],), torch.nan, dtype=torch.float64)
+    halves = nothing if first is None or second is None else torch.cosine_similarity(first, second, dim=1)
+    unit = rows[RESPONSE] / rows[RESPONSE].norm(dim=1, keepdim=True)
+    there = [n for n in every if any(folds[n][p][RESPONSE].count for p in POLARITIES)]
+    without = [vector([n for n in there if n != left]) for left in there]
+    projected = [(v * unit).sum(1) for v in without if v is not None]
+    error = nothing
+    if len(projected) > 1:  # jackknife: leave out one fold of the questions at a time
+        stack = torch.stack(projected)
+        error = ((len(stack) - 1) / len(stack) * ((stack - stack.mean(0)) ** 2).sum(0)).sqrt()
+    return Extracted(
+        {name: v.float() for name, v in rows.items()}, counts, skipped, halves, rows[RESPONSE].norm(dim=1), error
+    )
+
+
+def extract(
+    engine: LocalEngine,
+    trait: Trait,
+    judges: Sequence[Judge],
+    sampling: Sampling,
+    rows: Asker,
+    how: Filter = "paired",
+    least: int = 50,
+) -> tuple[Extracted, Kept, tuple[Rollouts, Rollouts]]:
+    """The whole way. `judges`: of the trait, and of coherence."""
+    pos, neg = (rollouts(engine, trait, polarity, sampling, judges, rows) for polarity in POLARITIES)
+    left = kept(pos, neg, how, least)
+    return difference(engine, (pos, neg), left.masks), left, (pos, neg)
