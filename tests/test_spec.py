@@ -77,7 +77,14 @@ def _random_spec(draw: random.Random, depth: int = 0) -> ModelSpec:
 
     modifiers = [
         lambda: Adapter(name()),
-        lambda: Vector(name(), draw.randint(0, 99), draw.choice([1.0, -0.1, 1e20, 1e-7, 3.25])),
+        lambda: Vector(
+            name(),
+            draw.randint(0, 99),
+            draw.choice([1.0, -0.1, 1e20, 1e-7, 3.25]),
+            draw.choice([None, 7]),
+            draw.choice([None, "prompt_last"]),
+            draw.choice([(), ("all",), ("last", "ablate")]),
+        ),
         lambda: SystemPrompt(name()),
         lambda: BestOf(draw.randint(1, 64), _random_spec(draw, depth + 1)),
     ]

@@ -75,6 +75,12 @@ VERBS: dict[str, Verb] = {
     "data cloze": Verb(
         "truing.commands.tasks:Cloze", "truing.commands.tasks:cloze", "wrong last words for task:lambada"
     ),
+    "persona extract": Verb(
+        "truing.commands.persona:Extract", "truing.commands.persona:extract", "from a trait to its vector"
+    ),
+    "persona steer": Verb(
+        "truing.commands.persona:Steer", "truing.commands.persona:steer", "what a vector does to a model"
+    ),
     "world build": Verb("truing.world.build:Build", "truing.world.build:build", "train a checkpoint of the world"),
     "world corpus": Verb(
         "truing.commands.world:Corpus", "truing.commands.world:corpus", "write a data set of the world"

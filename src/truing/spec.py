@@ -36,23 +36,34 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """`+vec:FILE@LAYER=COEF`: coef × the vector is added to the output of decoder block layer − 1 at every token."""
+    """`+vec:FILE@LAYER=COEF`: coef × the vector is added to what decoder block layer − 1 hands on, where the answer's
+    tokens are predicted. `FILE#STATISTIC` takes another vector of the file than the mean over answers, `@FIRST-LAST` a
+    band of layers (each its own increment), `=COEF,WORD` another place (answer, last, prompt, all) or another way
+    (ablate, clamp, turn)."""
 
     file: str
     layer: int
     coef: float
+    upto: int | None = None
+    """the last layer of a band"""
+    statistic: str | None = None
+    words: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Vector:
-        match = re.fullmatch(r"(.+)@(\d+)=([^=]+)", text, re.DOTALL)
+        match = re.fullmatch(r"(.+?)(?:#(\w+))?@(\d+)(?:-(\d+))?=([^=,]+)((?:,\w+)*)", text, re.DOTALL)
         try:
-            file, layer, coef = match.groups()  # type: ignore[union-attr]
-            return cls(file, int(layer), _finite(coef))
+            file, statistic, layer, upto, coef, words = match.groups()  # type: ignore[union-attr]
+            band = None if upto is None else int(upto)
+            return cls(file, int(layer), _finite(coef), band, statistic, tuple(filter(None, words.split(","))))
         except (AttributeError, ValueError):
             raise UserError(f"vector '{text}' is not FILE@LAYER=COEF, such as evil.safetensors@12=-1.5.") from None
 
     def __str__(self) -> str:
-        return f"vec:{self.file}@{self.layer}={self.coef!r}".removesuffix(".0")
+        statistic = f"#{self.statistic}" if self.statistic else ""
+        layers = f"{self.layer}-{self.upto}" if self.upto is not None else str(self.layer)
+        coef = repr(self.coef).removesuffix(".0")
+        return f"vec:{self.file}{statistic}@{layers}={','.join([coef, *self.words])}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ import truing
 from truing.engine import open_engine
 from truing.engine.open import model_fingerprint, open_local
 from truing.model.hooks import Edit
-from truing.model.vectors import LAST, RESPONSE, Vectors, edits, family, load_vectors, save_vectors
+from truing.model.vectors import LAST, RESPONSE, Vectors, edits, family, increments, load_vectors, save_vectors
 from truing.records import Answer, Example, Sampling, UserError
 from truing.settings import Machine, Optim
-from truing.spec import ModelSpec
+from truing.spec import ModelSpec, Vector
 
 MACHINE = Machine(dtype="fp32", threads=1)
 ASKED = [(truing.Message("user", "what does bo work as ?"),), (truing.Message("user", "add 2 and 3 ."),)]
@@ -48,7 +48,30 @@ def test_a_model_that_is_named_with_a_vector_is_steered(engine, file):
     assert [e.answers[0].text for e in twice.sample(ASKED, sampling)] == said
     given = [Example(prompt, (Answer("bo is a baker ."),)) for prompt in ASKED]
     assert named.score(given)[0][0].logp != engine.score(given)[0][0].logp
-    assert edits(file, 2, 3.0, engine.model.owner)[0].at == "response"
+
+
+def test_other_places_ways_and_bands_are_named_behind_it(engine, file):
+    vectors = load_vectors(file)
+
+    def named(text):
+        return edits(Vector.parse(f"{file}{text}"), engine.model.owner)
+
+    assert [(e.at, e.how, e.coef) for e in named("@2=3")] == [("response", "add", 3.0)]
+    assert [(e.at, e.how) for e in named("@2=0,all,ablate")] == [("all", "ablate")]
+    assert torch.equal(named("#prompt_last@2=1,last")[0].vector, vectors.row(2, LAST))
+    band = named("@1-4=0.5")
+    assert [e.layer for e in band] == [1, 2, 3, 4]
+    torch.testing.assert_close(vectors.of()[0] + sum(e.vector for e in band), vectors.row(4))
+    for text, said in (("@2=1,nowhere", "'nowhere' is no place"), ("@3-2=1", "a band of layers is FIRST-LAST")):
+        with pytest.raises(UserError, match=said):
+            named(text)
+
+
+def test_12_increments_add_up_to_the_vectors():
+    rows = torch.tensor([[1.0, 0], [1, 2], [3, 2], [2, 5]])
+    steps = increments(Vectors("x", {RESPONSE: rows}), [1, 2, 3])
+    assert [u.tolist() for u in steps] == [[0, 2], [2, 0], [-1, 3]]
+    assert (rows[0] + torch.stack(steps).cumsum(0)).tolist() == rows[1:].tolist() and sum(steps).tolist() == [1, 5]
 
 
 def test_what_steers_is_part_of_the_fingerprint(file, tmp_path):

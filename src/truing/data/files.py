@@ -150,14 +150,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def check_target(path: str | os.PathLike[str], *sources: str | Sequence[str] | None) -> None:
+def check_target(
+    path: str | os.PathLike[str], *sources: str | Sequence[str] | None, endings: Sequence[str] = SUFFIXES
+) -> None:
     """Refuse now what could not be written later, when much has been computed, and what is one of the `sources`."""
     path = Path(path)
     named = [name for source in sources for name in ([source] if isinstance(source, str) else source or ())]
     if any(Path(name).resolve() == path.resolve() for name in named):
         raise UserError(f"{path} is the file to read: write to another one.")
-    if not path.name.endswith(SUFFIXES):
-        raise UserError(f"{path}: the name of a data file must end in {', '.join(SUFFIXES)}.")
+    if not path.name.endswith(tuple(endings)):
+        what = "a data file" if endings is SUFFIXES else "what is written here"
+        raise UserError(f"{path}: the name of {what} must end in {', '.join(endings)}.")
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file to write.")
     above = next(folder for folder in path.absolute().parents if folder.exists())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,7 @@ def open_local(
         merge(model)
         add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
     if vectors:
-        steer(model, [edit for m in vectors for edit in edits(m.file, m.layer, m.coef, model.owner)])
+        steer(model, [edit for m in vectors for edit in edits(m, model.owner)])
     if machine.compile:
         compile_layers(model)
     codec, eoc_id = codec_for(tokenizer, model.base.config, max_tokens, path, "score" in model.heads)
@@ -229,7 +229,7 @@ def model_fingerprint(spec: ModelSpec) -> str:
     else:
         parts = [_folder_hash(Path(path)) if spec.kind in ("folder", "world") else str(spec.base)]
     parts += [_folder_hash(Path(folder)) for folder in adapters]
-    parts += [f"{vectors_hash(m.file)}@{m.layer}={m.coef!r}" for m in spec.modifiers if isinstance(m, Vector)]
+    parts += [f"{vectors_hash(m.file)} {replace(m, file='')}" for m in spec.modifiers if isinstance(m, Vector)]
     parts += [load_preface(m.file).fingerprint for m in spec.modifiers if isinstance(m, SystemPrompt)]
     return fingerprint(parts)
 

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from truing.model.hooks import Edit, unwrapped
+from truing.model.hooks import At, Edit, How, unwrapped
 from truing.records import UserError
 from truing.run.checkpoint import write_bytes
+from truing.spec import Vector
 
 RESPONSE, PROMPT, LAST = "response_avg", "prompt_avg", "prompt_last"
 STATISTICS = (RESPONSE, PROMPT, LAST)
@@ -137,9 +138,27 @@ def _of_authors(file: Path) -> Vectors:
     return Vectors(trait, {statistic: rows.float()}, post_norm=True, meta={"from": file.name})
 
 
-def edits(path: str, layer: int, coef: float, model: Any, **how: Any) -> list[Edit]:
-    """FILE@LAYER=COEF, for this model."""
-    vectors = load_vectors(path)
-    vectors.check(model, path)
-    statistic = RESPONSE if RESPONSE in vectors.rows else next(iter(vectors.rows))
-    return [Edit(layer, vectors.row(layer, statistic), coef, **how)]
+def edits(named: Vector, model: Any, at: At = "response") -> list[Edit]:
+    """What is meant by FILE@LAYER=COEF, for this model. `at`: where nothing else is said."""
+    vectors, how = load_vectors(named.file), "add"
+    vectors.check(model, named.file)
+    for word in named.words:
+        if word in get_args(At):
+            at = word  # type: ignore[assignment]
+        elif word in get_args(How):
+            how = word
+        else:
+            known = ", ".join((*get_args(At), *get_args(How)))
+            raise UserError(f"vector '{named}': '{word}' is no place and no way to steer; there are {known}.")
+    statistic = named.statistic or (RESPONSE if RESPONSE in vectors.rows else next(iter(vectors.rows)))
+    if named.upto is None:
+        return [Edit(named.layer, vectors.row(named.layer, statistic), named.coef, how, at)]  # type: ignore[arg-type]
+    band = range(named.layer, named.upto + 1)
+    if not band or how != "add":
+        raise UserError(f"vector '{named}': a band of layers is FIRST-LAST, and vectors are added in it.")
+    return [Edit(layer, step, named.coef, at=at) for layer, step in zip(band, increments(vectors, band, statistic))]
+
+
+def increments(vectors: Vectors, layers: Sequence[int], statistic: str = RESPONSE) -> list[Tensor]:
+    """u_ℓ = v_ℓ − v_{ℓ−1}: v grows over the layers, and adding all of it at each would count it many times."""
+    return [vectors.row(layer, statistic) - vectors.of(statistic)[layer - 1] for layer in layers]

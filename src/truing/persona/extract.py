@@ -123,14 +123,13 @@ def _values(verdicts: Sequence[Sequence[Verdict]]) -> np.ndarray:
 @dataclass(frozen=True)
 class Extracted:
     """`rows`: statistic → [L + 1, d]. Of response_avg, for each layer: `halves`, the cosine between the vectors of even
-    and of odd folds of the questions; `gap`, how far apart the classes are along the vector, and its standard error."""
+    and of odd folds of the questions; `error`, the standard error of the length along its own direction, over folds."""
 
     rows: Mapping[str, Tensor]
     counts: Mapping[Polarity, int]
     skipped: int
     halves: Tensor
-    gap: Tensor
-    gap_error: Tensor
+    error: Tensor
 
     @property
     def norms(self) -> Tensor:
@@ -147,7 +146,7 @@ def difference(
         groups, of_fold = [], []
         for example, question, mask in zip(side.examples, side.questions, masks[side.polarity]):
             taken = tuple(a for a, take in zip(example.answers, mask) if take)
-            group = _spoken(engine, replace(example, answers=taken)) if taken else None
+            group = spoken(engine, replace(example, answers=taken)) if taken else None
             skipped += len(taken) - (len(group.answers) if group else 0)
             if group and group.answers:
                 groups.append(group)
@@ -171,7 +170,7 @@ def _told(
                 yield number, statistic, each[fold == number]
 
 
-def _spoken(engine: LocalEngine, example: Example) -> Group:
+def spoken(engine: LocalEngine, example: Example) -> Group:
     """Its answers without their end markers; those of nothing else are left out."""
     group = engine.codec.encode(example)
     answers = [ids[:-1] if ids[-1] in engine.codec.end_ids else ids for ids in group.answers]
@@ -207,9 +206,7 @@ def _extracted(folds: Sequence[Mapping[Polarity, Mapping[str, Moments]]], skippe
     if len(projected) > 1:  # jackknife: leave out one fold of the questions at a time
         stack = torch.stack(projected)
         error = ((len(stack) - 1) / len(stack) * ((stack - stack.mean(0)) ** 2).sum(0)).sqrt()
-    return Extracted(
-        {name: v.float() for name, v in rows.items()}, counts, skipped, halves, rows[RESPONSE].norm(dim=1), error
-    )
+    return Extracted({name: v.float() for name, v in rows.items()}, counts, skipped, halves, error)
 
 
 def extract(
