@@ -54,6 +54,8 @@ class Distill:
     """how many of the teacher's likeliest tokens are kept"""
     optim: Optim = field(default_factory=lambda: Optim(schedule="linear"))
     lora: Lora = field(default_factory=Lora)
+    prevent: tuple[str, ...] = ()
+    """vectors that are added in all places while it learns, FILE@LAYER=COEF each; what is left is without them"""
     machine: Machine = field(default_factory=Machine)
     watch: Watch = field(default_factory=Watch)
     run: RunSettings = field(default_factory=RunSettings)

@@ -170,6 +170,8 @@ class Ppo:
     optim: Optim = OPTIM
     """batch: prompts in a step; epochs: passes over an iteration's answers"""
     lora: Lora = field(default_factory=Lora)
+    prevent: tuple[str, ...] = ()
+    """vectors that are added in all places while it learns, FILE@LAYER=COEF each; what is left is without them"""
     machine: Machine = field(default_factory=Machine)
     watch: Watch = field(default_factory=Watch)
     run: RunSettings = RunSettings(save_every=20)  # noqa: RUF009 - frozen

@@ -26,11 +26,12 @@ from truing.config import dump, recipe_hash
 from truing.data import Dataset, Draws, Order, read
 from truing.engine.local import LocalEngine
 from truing.engine.open import Place, model_fingerprint, open_local, place
+from truing.model.vectors import edits, vectors_hash
 from truing.records import Example, UserError, fingerprint
 from truing.run import Run, say
 from truing.run.checkpoint import disk_full_is_said
 from truing.settings import Data, Lora, Machine, Optim, RunSettings, Watch
-from truing.spec import ModelSpec
+from truing.spec import ModelSpec, Vector
 from truing.watch import Rate, Watcher, check_names
 
 View = Callable[[Iterable[Example]], tuple[list[Example], Counter[str]]]
@@ -48,6 +49,8 @@ class Recipe(Protocol):
     def optim(self) -> Optim: ...
     @property
     def lora(self) -> Lora: ...
+    @property
+    def prevent(self) -> tuple[str, ...]: ...
     @property
     def machine(self) -> Machine: ...
     @property
@@ -74,6 +77,7 @@ class Job:
         prints = {
             "model": model_fingerprint(ModelSpec.parse(settings.model)),
             **{name: model_fingerprint(ModelSpec.parse(name)) for name in models},
+            **{f"prevent {text}": vectors_hash(Vector.parse(text).file) for text in settings.prevent},
             "data": [s.fingerprint if isinstance(s, Dataset) else _content(s) for s in self.sets],
             **(known or {}),
         }
@@ -121,9 +125,20 @@ class Job:
                 f"{settings.model} gives scores and no probabilities of tokens (it is a preference model, say), and "
                 "those are needed here: start from a language model."
             )
+        if proven := self._prevent(engine):
+            added = ", ".join(settings.prevent)
+            self.note("prevent", f"while it learns, added in all places: {added}; {proven}")
         where = self.place
         self.note("model", f"{engine.codec.describe()}; {engine.layout}, {where.dtype}, {where.threads} threads")
         return engine
+
+    def _prevent(self, engine: LocalEngine) -> str:
+        """Preventative steering (Chen et al., arXiv 2507.21509): the vector supplies what the data ask for, so that the
+        weights need not. What was proven of its hooks."""
+        if not (named := [Vector.parse(text) for text in self.settings.prevent]):
+            return ""
+        every = [edit for one in named for edit in edits(one, engine.model.owner, "all")]
+        return engine.prevent(every, [f"{one} {vectors_hash(one.file)}" for one in named])
 
     def note(self, event: str, message: str, **fields: Any) -> None:
         """Said and recorded once, not again by a resume."""
@@ -195,6 +210,7 @@ class Job:
         engine: LocalEngine = open_local(
             settings.model, settings.machine, probed=self.place, max_tokens=settings.data.max_tokens
         )
+        self._prevent(engine)  # the policy learns from where it is held, and so is the reference
         return engine
 
     def watcher(self, engine: LocalEngine, rate: Rate | None = None) -> Watcher:

@@ -53,6 +53,8 @@ class Offline:
     """folder for rewards, values and reference log-probs, which runs may share; none keeps them in the run's folder"""
     optim: Optim = field(default_factory=lambda: Optim(lr=1e-6))
     lora: Lora = field(default_factory=Lora)
+    prevent: tuple[str, ...] = ()
+    """vectors that are added in all places while it learns, FILE@LAYER=COEF each; what is left is without them"""
     machine: Machine = field(default_factory=Machine)
     watch: Watch = field(default_factory=Watch)
     run: RunSettings = field(default_factory=RunSettings)

@@ -56,6 +56,8 @@ class Pm:
     """share of the conversations that is kept back, to say what the model knows; 0 keeps none back"""
     optim: Optim = field(default_factory=Optim)
     lora: Lora = field(default_factory=Lora)
+    prevent: tuple[str, ...] = ()
+    """vectors that are added in all places while it learns, FILE@LAYER=COEF each; what is left is without them"""
     machine: Machine = field(default_factory=Machine)
     watch: Watch = field(default_factory=Watch)
     run: RunSettings = field(default_factory=RunSettings)

@@ -24,6 +24,8 @@ class Sft:
     data: Data
     optim: Optim = field(default_factory=lambda: Optim(lr=2e-5))
     lora: Lora = field(default_factory=Lora)
+    prevent: tuple[str, ...] = ()
+    """vectors that are added in all places while it learns, FILE@LAYER=COEF each; what is left is without them"""
     machine: Machine = field(default_factory=Machine)
     watch: Watch = field(default_factory=Watch)
     run: RunSettings = field(default_factory=RunSettings)

@@ -16,7 +16,7 @@ Arm = Offline | Ppo
 PPO = "ppo"
 SQUASHED = "σ of "  # before a judge's name, where a run of PPO learns from σ of what it says
 FIXED = ("model", "data", "method", "rewards", "run", "machine", "cache")
-SHARED = ("model", "data", "rewards", "lora", "machine", "watch", "run")  # with an arm of PPO
+SHARED = ("model", "data", "rewards", "lora", "prevent", "machine", "watch", "run")  # with an arm of PPO
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from truing.batch import Batch, Group, Metrics, Objective
 from truing.engine.base import AnswerScore
 from truing.engine.optim import Optimiser
 from truing.model.decode import Sampled, cut, generate
+from truing.model.hooks import Edit, steer
 from truing.model.lm import LanguageModel
 from truing.model.pack import batches
 from truing.model.save import save_model
 from truing.model.text import Codec, encode_all, with_eoc
-from truing.records import Answer, Example, Prompt, Sampling, UserError
+from truing.records import Answer, Example, Prompt, Sampling, UserError, fingerprint
 from truing.settings import Optim
 
 Work = Sequence[tuple[Batch, Objective, float]]
@@ -201,6 +202,19 @@ class LocalEngine:
             )
         self.micro_tokens = optim.micro_tokens
         self.optimiser = Optimiser(self.model, optim, total)
+
+    def prevent(self, edits: Sequence[Edit], prints: Sequence[str]) -> str:
+        """With these edits in whatever is computed from now on, but for what is done `plainly`. What was proven."""
+        self.fingerprint = fingerprint([self.fingerprint, *prints])
+        return steer(self.model, edits)
+
+    @contextmanager
+    def plainly(self) -> Iterator[None]:
+        """The model without what is added to it while it learns."""
+        with ExitStack() as stack:
+            for each in self.model.steering if not self.steered else ():
+                stack.enter_context(each.off())
+            yield
 
     def work(
         self, groups: Sequence[Group], *objectives: tuple[Objective, float], temperature: float = 1.0

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from truing.data.preface import Preface, load_preface
 from truing.engine.base import Asking
 from truing.records import UserError, fingerprint
 from truing.settings import Lora, Machine
 from truing.spec import Adapter, BestOf, ModelSpec, SystemPrompt, Vector
-
-if TYPE_CHECKING:
-    from truing.model.hooks import Edit
 
 UNBOUNDED = 1 << 30  # tokens, where an architecture has no last position
 
@@ -113,6 +110,7 @@ def open_local(
     import torch
 
     from truing.engine.local import LocalEngine
+    from truing.model.hooks import steer
     from truing.model.lm import compile_layers
     from truing.model.load import add_lora, check_vocabulary, load_model, load_tokenizer, merge
     from truing.model.vectors import edits
@@ -160,14 +158,6 @@ def open_local(
     )
     engine.fresh_head, engine.compiled, engine.steered = fresh, machine.compile, bool(vectors)
     return engine
-
-
-def steer(model: Any, edits: Sequence[Edit]) -> None:
-    """For good: hooks that have proven themselves on this very model."""
-    from truing.model.hooks import Steering, prove
-
-    prove(model.owner, {edit.layer for edit in edits})
-    model.steering.append(Steering(model.owner, [edits]))
 
 
 def _put_head(model: Any, tokenizer: Any, head: str, eoc: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from random import Random
 
@@ -55,6 +56,10 @@ class Watcher:
     def __call__(self, step: int, run: Run) -> dict[str, float]:
         if not self.settings.every or step % self.settings.every:
             return {}
+        with self.policy.plainly(), self.reference.plainly() if self.reference else nullcontext():
+            return self._looked(step, run)
+
+    def _looked(self, step: int, run: Run) -> dict[str, float]:
         began = time.monotonic()
         prompts = [example.prompt for example in self.asked]
         drawn = self.policy.sample(prompts, Sampling(max_tokens=self.settings.max_tokens, seed=self.seed))
