@@ -8,9 +8,10 @@ from torch import tensor
 from truing.batch import Group
 from truing.model.attention import NAME
 from truing.model.decode import generate
-from truing.model.hooks import Edit, Places, Stage, Steering, decoder_blocks, places, prove, reading, steered, unwrapped
+from truing.model.hooks import Edit, Places, Stage, Steering, decoder_blocks, places, reading, steered, unwrapped
 from truing.model.lm import LanguageModel
 from truing.model.pack import pack
+from truing.model.proof import prove
 from truing.records import Sampling, UserError
 
 H = tensor([[[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]])  # three tokens of one row; the answer's first comes after the third

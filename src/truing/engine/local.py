@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from truing.batch import Batch, Group, Metrics, Objective
 from truing.engine.base import AnswerScore
+from truing.engine.flat import add, by_group, group_of, means
 from truing.engine.optim import Optimiser
 from truing.model.decode import Sampled, cut, generate
-from truing.model.hooks import Edit, steer
+from truing.model.hooks import Edit
 from truing.model.lm import LanguageModel
 from truing.model.pack import batches
+from truing.model.proof import steer
 from truing.model.save import save_model
 from truing.model.text import Codec, encode_all, with_eoc
 from truing.records import Answer, Example, Prompt, Sampling, UserError, fingerprint
@@ -155,7 +157,7 @@ class LocalEngine:
                 out = self.model(batch.to(self.model.device), needs, temperature)
                 self._count(batch, "forward")
                 for name in needs:
-                    for number, part in zip(numbers, _by_group(getattr(out, name), batch, name in PER_ANSWER)):
+                    for number, part in zip(numbers, by_group(getattr(out, name), batch, name in PER_ANSWER)):
                         result[name][number] = part
         return result
 
@@ -167,7 +169,7 @@ class LocalEngine:
             found = self.model.divergence(batch.to(self.model.device), reference.model if reference else None)
             for engine in (self, reference or self):
                 engine._count(batch, "forward")
-            for number, part in zip(numbers, _by_group(found, batch)):
+            for number, part in zip(numbers, by_group(found, batch)):
                 result[number] = part
         return result
 
@@ -188,8 +190,8 @@ class LocalEngine:
             batch = batch.to(self.model.device)
             losses, metrics = objective(self.model(batch, objective.needs), batch)
             self._count(batch, "forward")
-            _add(sums, {"loss": (losses.sum(), batch.count(objective.unit)), **metrics})
-        return _means(sums)
+            add(sums, {"loss": (losses.sum(), batch.count(objective.unit)), **metrics})
+        return means(sums)
 
     # Training
 
@@ -248,12 +250,12 @@ class LocalEngine:
                 losses, metrics = objective(signals, batch)
                 loss = loss + weight * losses.sum() / units[objective]
                 self._done.append((batch, losses.detach()))
-                _add(sums, metrics)
+                add(sums, metrics)
             loss.backward()
             self._count(batch, "forward", "backward")
             total = total + loss.detach()
         self._loss = self._loss + total
-        return {"loss": total} | _means(sums)
+        return {"loss": total} | means(sums)
 
     def grad_norm(self) -> Tensor:
         """Of what `forward_backward` has left."""
@@ -278,7 +280,7 @@ class LocalEngine:
 
     def _blame(self, step: int) -> str:
         rows = [
-            batch.ids[_group_of(batch, losses, unit)]
+            batch.ids[group_of(batch, losses, unit)]
             for batch, losses in self._done
             for unit in (~torch.isfinite(losses)).nonzero()[:, 0].tolist()
         ]
@@ -327,34 +329,3 @@ def attach(groups: Sequence[Group], name: str, values: Sequence[Sequence[Tensor]
     """Hand per-token numbers (reference log-probabilities, say) to the groups they belong to."""
     for group, tensors in zip(groups, values, strict=True):
         group.per_token[name] = list(tensors)
-
-
-def _by_group(values: Tensor, batch: Batch, whole: bool = False) -> list[list[Tensor]]:
-    """A flat signal as group → answer → tensor, on the CPU; `whole`: of one number per answer."""
-    values = values.cpu()
-    pieces = list(values) if whole else list(values.split(batch.lengths().tolist()))
-    counts = torch.bincount(batch.group_of, minlength=batch.groups).tolist()
-    result, at = [], 0
-    for count in counts:
-        result.append([piece.clone() for piece in pieces[at : at + count]])
-        at += count
-    return result
-
-
-def _group_of(batch: Batch, losses: Tensor, unit: int) -> int:
-    """The group that unit number `unit` belongs to; which unit it is shows in how many there are."""
-    if len(losses) == batch.groups:
-        return unit
-    answer = unit if len(losses) == batch.answers else int(batch.answer_of[unit])
-    return int(batch.group_of[answer])
-
-
-def _means(sums: Metrics) -> dict[str, Tensor]:
-    """A metric of nothing (the score of good answers where all were bad) has no mean."""
-    return {name: value / count for name, (value, count) in sums.items() if torch.is_tensor(count) or count}
-
-
-def _add(sums: Metrics, metrics: Metrics) -> None:
-    for name, (value, count) in metrics.items():
-        before, counted = sums.get(name, (0, 0))
-        sums[name] = (before + value, counted + count)

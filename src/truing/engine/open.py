@@ -110,9 +110,9 @@ def open_local(
     import torch
 
     from truing.engine.local import LocalEngine
-    from truing.model.hooks import steer
     from truing.model.lm import compile_layers
     from truing.model.load import add_lora, check_vocabulary, load_model, load_tokenizer, merge
+    from truing.model.proof import steer
     from truing.model.vectors import edits
 
     parsed = ModelSpec.parse(spec)
