@@ -113,7 +113,7 @@ def save_vectors(vectors: Vectors, path: str | Path) -> None:
         "post_norm": vectors.post_norm,
         "meta": vectors.meta,
     }
-    rows = {name: tensor.float().contiguous() for name, tensor in vectors.rows.items()}
+    rows = {name: tensor.float().clone().contiguous() for name, tensor in vectors.rows.items()}
     write_bytes(Path(path), save(rows, {KEY: json.dumps(told, ensure_ascii=False)}))
 
 

@@ -17,6 +17,7 @@ from truing.records import Example, Prompt, Sampling
 from truing.run import Run
 from truing.settings import Watch
 from truing.watch.alarms import NAMES
+from truing.watch.personas import PREFIX, Personas, files
 from truing.watch.probes import PROBES, Look, check_known
 
 Rate = Callable[[Sequence[Example]], Mapping[str, float]]
@@ -24,9 +25,13 @@ SMALL = 4096  # tokens: a vocabulary over which divergence is summed at every lo
 
 
 def check_names(settings: Watch) -> None:
-    for kind, names, known in (("probes", settings.probes, PROBES), ("alarms", settings.alarms, NAMES)):
-        for name in names:
-            check_known(kind, name, known)
+    for probe in settings.probes:
+        if probe.startswith(PREFIX):
+            files(probe)
+        else:
+            check_known("probes", probe, [*PROBES, f"{PREFIX}FILE@LAYER"])
+    for alarm in settings.alarms:
+        check_known("alarms", alarm, NAMES)
 
 
 class Watcher:
@@ -49,6 +54,7 @@ class Watcher:
         self.seconds = 0.0
         if not settings.every:
             return
+        self.personas = Personas([p for p in settings.probes if p.startswith(PREFIX)], policy)
         distinct = {e.prompt: e for e in reversed(list(read(settings.prompts)) if settings.prompts else examples)}
         every = list(distinct.values())[::-1]
         self.asked = Random(seed).sample(every, min(settings.count, len(every)))
@@ -66,8 +72,10 @@ class Watcher:
         drawn = [replace(e, meta=known.meta) for e, known in zip(drawn, self.asked, strict=True)]
         look, texts = self._look(drawn)
         metrics = {f"watch/{name}": value for name, value in self.rate(drawn).items()} if self.rate else {}
+        found = self.personas(drawn)
         for name in self.settings.probes:
-            metrics |= {f"watch/{key}": value for key, value in PROBES[name](look).items()}
+            found |= PROBES[name](look) if name in PROBES else {}
+        metrics |= {f"watch/{key}": value for key, value in found.items()}
         run.samples(step, texts)
         self.seconds += time.monotonic() - began
         run.event("watched", share=round(self.seconds / max(run.seconds, 1e-9), 3))
