@@ -81,6 +81,18 @@ VERBS: dict[str, Verb] = {
     "persona steer": Verb(
         "truing.commands.persona:Steer", "truing.commands.persona:steer", "what a vector does to a model"
     ),
+    "persona monitor": Verb(
+        "truing.commands.project:Monitor", "truing.commands.project:monitor", "is a trait told before it is said"
+    ),
+    "persona shift": Verb(
+        "truing.commands.project:Shift", "truing.commands.project:shift", "where fine-tuning has moved models"
+    ),
+    "persona screen": Verb(
+        "truing.commands.project:Screen", "truing.commands.project:screen", "which samples would teach a trait"
+    ),
+    "persona convert": Verb(
+        "truing.commands.project:Convert", "truing.commands.project:convert", "vectors for other tools and back"
+    ),
     "world build": Verb("truing.world.build:Build", "truing.world.build:build", "train a checkpoint of the world"),
     "world corpus": Verb(
         "truing.commands.world:Corpus", "truing.commands.world:corpus", "write a data set of the world"

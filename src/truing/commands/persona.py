@@ -90,9 +90,9 @@ def extract(settings: Extract) -> Vectors:
     """Write the vectors, and print what they were made of."""
     out = settings.out or f"{settings.trait.rpartition(':')[2].removesuffix('.yaml')}.safetensors"
     check_target(out, endings=(".safetensors",))
-    trait = _trait(settings.trait)
+    trait = trait_of(settings.trait)
     engine = open_local(settings.model, settings.machine)
-    judges = _judges(settings.trait, trait, settings.judge, settings.machine)
+    judges = judges_of(settings.trait, trait, settings.judge, settings.machine)
     with Rows(settings.folder) as rows:
         found, kept, sides = make(engine, trait, judges, settings.sampling, rows, settings.filter, settings.least)
     meta = _origin(settings, engine, trait, judges, found, kept)
@@ -102,7 +102,7 @@ def extract(settings: Extract) -> Vectors:
     return vectors
 
 
-def _trait(name: str) -> Trait:
+def trait_of(name: str) -> Trait:
     if not name.startswith(WORLD):
         return load_trait(name)
     from truing.world.characters import world_trait
@@ -114,7 +114,7 @@ def _trait(name: str) -> Trait:
     return world_trait(town(0), bare)
 
 
-def _judges(name: str, trait: Trait, judge: str | None, machine: Machine) -> tuple[Judge, Judge]:
+def judges_of(name: str, trait: Trait, judge: str | None, machine: Machine) -> tuple[Judge, Judge]:
     """Of the trait, and of coherence."""
     if judge:
         engine = open_engine(judge, machine)
@@ -188,8 +188,8 @@ def steer(settings: Steer) -> list[Effect]:
     engine = open_local(settings.model, settings.machine)
     vectors.check(engine.model.owner, settings.vectors)
     name = settings.trait or str(vectors.meta.get("trait", vectors.trait))
-    trait = _trait(name)
-    judges = _judges(name, trait, settings.judge, settings.machine)
+    trait = trait_of(name)
+    judges = judges_of(name, trait, settings.judge, settings.machine)
     layers = settings.layers or tuple(range(1, len(decoder_blocks(engine.model.owner))))
     rows_of = vectors.of(settings.statistic)
     for layer in layers:

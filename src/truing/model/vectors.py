@@ -2,7 +2,7 @@
 
     NAME.safetensors    response_avg, prompt_avg, prompt_last: [L + 1, d] fp32, row ℓ belongs to h_ℓ (see `hooks`);
                         the rest in its metadata, as JSON
-    NAME.pt             a bare tensor [L + 1, d], as the authors of Chen et al. (arXiv 2507.21509) keep them
+    NAME.pt, NAME.gguf  those of others (see `exchange`)
 
 Rows are not normalised: a coefficient of 1 moves a state from the mean of the answers without the trait to the mean of
 those with it. transformers hands its last hidden state out behind the final norm; a row that was made from it
@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -92,8 +91,10 @@ def load_vectors(path: str) -> Vectors:
     file = Path(path)
     if not file.is_file():
         raise UserError(f"{path}: there is no such file of vectors.")
-    if file.suffix == ".pt":
-        return _of_authors(file)
+    if file.suffix in (".pt", ".gguf"):
+        from truing.model.exchange import of_authors, of_gguf
+
+        return of_authors(file) if file.suffix == ".pt" else of_gguf(file)
     try:
         with safe_open(file, "pt") as found:
             told = json.loads((found.metadata() or {})[KEY])
@@ -122,20 +123,6 @@ def vectors_hash(path: str) -> str:
     load_vectors(path)  # says what is wrong with it
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-
-
-def _of_authors(file: Path) -> Vectors:
-    """`TRAIT_response_avg_diff.pt`: hidden states of transformers, so the last row is behind the final norm."""
-    try:
-        rows = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as problem:  # pickles fail in every way there is
-        raise UserError(f"{file}: no tensor could be read from it ({type(problem).__name__}).") from None
-    if not isinstance(rows, Tensor) or rows.dim() != 2:
-        raise UserError(f"{file}: it holds no tensor with a row for each layer.")
-    name = file.stem.removesuffix("_diff")
-    statistic = next((s for s in STATISTICS if name.endswith(s)), RESPONSE)
-    trait = name.removesuffix(statistic).rstrip("_") or file.stem
-    return Vectors(trait, {statistic: rows.float()}, post_norm=True, meta={"from": file.name})
 
 
 def edits(named: Vector, model: Any, at: At = "response") -> list[Edit]:

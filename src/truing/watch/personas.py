@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from truing.engine.local import LocalEngine
-from truing.model.vectors import RESPONSE, load_vectors
+from truing.model.vectors import RESPONSE, Vectors, load_vectors
 from truing.persona.project import Direction, projections
 from truing.records import Example, UserError
 
@@ -36,7 +36,7 @@ class Personas:
             for file, layer in files(probe):
                 vectors = load_vectors(file)
                 vectors.check(engine.model.owner, file)
-                at = layer or int(vectors.meta.get("layer") or round(DEPTH * vectors.layers))
+                at = layer or layer_of(vectors)
                 statistic = RESPONSE if RESPONSE in vectors.rows else next(iter(vectors.rows))
                 self.directions.append(Direction(vectors.trait, at, vectors.row(at, statistic)))
         names = [one.name for one in self.directions]
@@ -59,6 +59,11 @@ class Personas:
                 found[f"persona/{one.name}/error"] = float(values.std(ddof=1) / np.sqrt(len(values)))
             found[f"persona/{one.name}/prompt"] = float(before[:, column].mean())
         return found
+
+
+def layer_of(vectors: Vectors) -> int:
+    """Where to look, if nobody says."""
+    return int(vectors.meta.get("layer") or round(DEPTH * vectors.layers))
 
 
 def files(probe: str) -> list[tuple[str, int | None]]:

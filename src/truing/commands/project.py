@@ -1,0 +1,293 @@
+"""`truing persona monitor`, `shift`, `screen`, `convert`: what is seen along a trait's direction; others' vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from truing.commands.offline import read_all
+from truing.commands.persona import judges_of, trait_of
+from truing.commands.pictures import page
+from truing.commands.tables import cell, report, show
+from truing.data import beside, check_target, read, write
+from truing.engine.local import LocalEngine
+from truing.engine.open import open_local
+from truing.evaluate.rows import Rows
+from truing.model.exchange import to_authors, to_gguf
+from truing.model.vectors import LAST, RESPONSE, Vectors, load_vectors, save_vectors
+from truing.persona import monitor as looking
+from truing.persona.project import Direction, projections
+from truing.persona.screen import Way
+from truing.persona.screen import screen as screened
+from truing.persona.traits import asked
+from truing.records import Answer, Example, Sampling, UserError
+from truing.run import say
+from truing.schema import Mistake
+from truing.settings import Data, Machine
+from truing.stats.intervals import mean_t
+from truing.watch.personas import layer_of
+
+Statistic = Literal["response_avg", "prompt_avg", "prompt_last"]
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Can the trait be told before a word is said? System lines of all grades, what is then said, and a threshold; or,
+    with --data, every prompt of a file with its projection."""
+
+    model: str
+    vectors: str
+    trait: str | None = None
+    """who asks and judges; the vector's own if none"""
+    judge: str | None = None
+    layer: int | None = None
+    """none takes the one that the file names, or that at 55 % of the depth"""
+    statistic: Statistic = "prompt_last"
+    false_alarms: float = 0.05
+    """share of prompts without the trait that may be above the threshold"""
+    data: str | None = None
+    """prompts to look at, instead"""
+    out: str = "monitored.jsonl"
+    """of --data: each prompt with its projection, in class gaps"""
+    threshold: float | None = None
+    """of --data: how many are above it is counted"""
+    folder: str = "runs/persona"
+    sampling: Sampling = Sampling(n=4, max_tokens=256)  # noqa: RUF009 - frozen
+    machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarms < 1:
+            raise Mistake(("false_alarms",), "must lie between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where fine-tuning has moved models: along a trait, from the first model to each of the others, before a word is
+    said to the same questions."""
+
+    models: tuple[str, ...]
+    """the base, then those that were fine-tuned from it"""
+    vectors: tuple[str, ...]
+    """files of truing persona extract, of the base"""
+    layer: int | None = None
+    statistic: Statistic = "response_avg"
+    machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        if len(self.models) < 2:
+            raise Mistake(("models",), "names the base and at least one model that was fine-tuned from it.")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Which samples of a data set would teach a trait? How far each answer lies from what the model would say itself,
+    before anything is learnt."""
+
+    model: str
+    vectors: str
+    data: Data
+    out: str = "screened.jsonl"
+    """every sample with its difference in class gaps, largest first; beside it OUT.keep.jsonl and OUT.drop.jsonl"""
+    way: Way = "own"
+    """less the model's own answer; less the prompt's last state (last) or nothing (raw), which draw none"""
+    above: float | None = None
+    """samples with more than this are dropped; none takes the share"""
+    share: float = 0.1
+    """of all samples"""
+    judge: str | None = None
+    """a model (or, for the world's traits, rules) that drops samples which show the trait openly, too"""
+    trait: str | None = None
+    layer: int | None = None
+    statistic: Statistic = "response_avg"
+    folder: str = "runs/persona"
+    sampling: Sampling = Sampling(max_tokens=256)  # noqa: RUF009 - frozen
+    machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise Mistake(("share",), "must lie between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Persona vectors into other people's files and back: .safetensors, .pt of the authors, .gguf of llama.cpp."""
+
+    source: str
+    out: str
+    statistic: Statistic = "response_avg"
+    """which one goes into files that hold one"""
+    trait: str | None = None
+    """another name"""
+
+
+def convert(settings: Convert) -> Vectors:
+    check_target(settings.out, settings.source, endings=(".safetensors", ".pt", ".gguf"))
+    vectors = load_vectors(settings.source)
+    vectors = replace(vectors, trait=settings.trait or vectors.trait)
+    out = Path(settings.out)
+    if out.suffix == ".safetensors":
+        save_vectors(vectors, out)
+    else:
+        (to_authors if out.suffix == ".pt" else to_gguf)(vectors, out, settings.statistic)
+    say(f"{vectors.trait}: {vectors.layers} layers of {vectors.of(next(iter(vectors.rows))).shape[1]}: {out}")
+    return vectors
+
+
+def _direction(path: str, engine: LocalEngine, layer: int | None, statistic: str) -> Direction:
+    vectors = load_vectors(path)
+    vectors.check(engine.model.owner, path)
+    at = layer or layer_of(vectors)
+    return Direction(vectors.trait, at, vectors.row(at, statistic))
+
+
+def _named(vectors: Vectors) -> str:
+    """What truing persona extract was told: the world's traits have their prefix."""
+    return str(vectors.meta.get("trait", vectors.trait))
+
+
+def monitor(settings: Monitor) -> Any:
+    vectors, engine = load_vectors(settings.vectors), open_local(settings.model, settings.machine)
+    direction = _direction(settings.vectors, engine, settings.layer, settings.statistic)
+    if settings.data:
+        return _look(settings, engine, direction)
+    name = settings.trait or _named(vectors)
+    trait = trait_of(name)
+    judge, _ = judges_of(name, trait, settings.judge, settings.machine)
+    other = LAST if settings.statistic == RESPONSE else RESPONSE
+    directions = [direction]
+    if other in vectors.rows:
+        directions.append(Direction(other, direction.layer, vectors.row(direction.layer, other)))
+    chance = looking.random_directions(direction.layer, len(direction.vector))
+    contexts, questions = looking.graded(trait), trait.evaluation or trait.extraction
+    with Rows(settings.folder) as rows:
+        points = looking.monitored(engine, [*directions, *chance], contexts, questions, settings.sampling, judge, rows)
+    return _told(settings, direction, directions, points)
+
+
+def _told(
+    settings: Monitor, direction: Direction, directions: Sequence[Direction], points: Sequence[looking.Point]
+) -> Mapping[str, Any]:
+    found, lines = {}, {}
+    names = [settings.statistic, *(one.name for one in directions[1:])]
+    for number, name in enumerate(names):
+        one = looking.related(points, number)
+        found[name] = asdict(one)
+        lines[name] = [cell(one.pooled, 2), f"{one.within:.2f}", f"{one.between:.2f}", f"{one.p:.4f}"]
+    lines["random directions"] = [f"{looking.by_chance(points, len(directions)):.2f}\n(95 % of |r|)", "–", "–", "–"]
+    title = f"{direction.name} of {settings.model} at layer {direction.layer}: projection before, trait after"
+    note = "over prompts; interval: questions drawn again; within and between the grades of system lines"
+    show(title, ["r", "within", "between", "p"], lines, note)
+    limit = looking.threshold(points, 0, settings.false_alarms)
+    gap = float(direction.vector.norm())
+    say(
+        f"threshold {limit.at / gap:.3f} class gaps: {limit.false:.1%} of prompts without the trait are above it, and "
+        f"{limit.found:.0%} of those with it"
+    )
+    report("persona monitor", {"correlations": found, "threshold": limit.at / gap, "found": limit.found})
+    file = Path(settings.folder) / f"monitor-{direction.name}.html"
+    page(file, f"{direction.name}: told before it is said", title, [_scatter(points, gap)])
+    return found
+
+
+def _scatter(points: Sequence[looking.Point], gap: float) -> Mapping[str, Any]:
+    """A line for each grade: its questions by projection."""
+    curves = []
+    for grade in sorted({p.context.grade for p in points}):
+        seen = sorted((float(p.seen[0]) / gap, p.trait) for p in points if p.context.grade == grade)
+        curves.append({"label": f"grade {grade}", "points": [(x, y, y, y) for x, y in seen], "dots": True})
+    return {"title": "Projection and trait", "x": "projection, class gaps", "y": "trait", "curves": curves}
+
+
+def _look(settings: Monitor, engine: LocalEngine, direction: Direction) -> list[Example]:
+    """Prompts of a file, each with its projection."""
+    check_target(settings.out, settings.data)
+    examples = list(read(settings.data or ""))
+    gap = float(direction.vector.norm())
+    seen = projections(engine, [Example(e.prompt) for e in examples], [direction])
+    name = f"persona/{direction.name}"
+    found = [replace(e, meta={**e.meta, name: round(float(s.last[0]) / gap, 4)}) for e, s in zip(examples, seen)]
+    write(settings.out, found, "truing")
+    values = [e.meta[name] for e in found]
+    above = "" if settings.threshold is None else f"; {sum(v > settings.threshold for v in values)} above it"
+    say(f"{len(found)} prompts, {direction.name} {np.mean(values):.3f} class gaps on average{above}: {settings.out}")
+    return found
+
+
+def shift(settings: Shift) -> dict[str, dict[str, Any]]:
+    """model → trait → its shift in class gaps, with an interval over questions."""
+    base = open_local(settings.models[0], settings.machine)
+    directions = [_direction(path, base, settings.layer, settings.statistic) for path in settings.vectors]
+    gaps = np.array([float(one.vector.norm()) for one in directions])
+    traits = [
+        trait_of(str(load_vectors(path).meta.get("trait", load_vectors(path).trait))) for path in settings.vectors
+    ]
+    prompts = [Example(asked(q)) for q in dict.fromkeys(q for t in traits for q in (t.evaluation or t.extraction))]
+
+    def before(engine: LocalEngine) -> np.ndarray:
+        return np.stack([one.last for one in projections(engine, prompts, directions)])
+
+    start, found = before(base), dict[str, dict[str, Any]]()
+    for model in settings.models[1:]:
+        engine = open_local(model, settings.machine)
+        if engine.codec.tokenizer_hash != base.codec.tokenizer_hash:
+            raise UserError(f"{model}: it has another tokenizer than {settings.models[0]}: other words are compared.")
+        moved = (before(engine) - start) / gaps
+        found[model] = {one.name: mean_t(moved[:, n]) for n, one in enumerate(directions)}
+    names = [one.name for one in directions]
+    layers = ", ".join(str(one.layer) for one in directions)
+    title = f"shift from {settings.models[0]}, in class gaps, layers {layers}"
+    rows = {model: [cell(by[name]) for name in names] for model, by in found.items()}
+    show(title, names, rows, f"95 % intervals over {len(prompts)} questions")
+    report("persona shift", found)
+    return found
+
+
+def screen(settings: Screen) -> list[Example]:
+    """Write the samples, largest difference first, and those that are kept and dropped."""
+    check_target(settings.out, settings.data.path)
+    engine = open_local(settings.model, settings.machine)
+    direction = _direction(settings.vectors, engine, settings.layer, settings.statistic)
+    examples = [e for e in read_all(settings.data, None) if e.answers]
+    if not examples:
+        raise UserError(f"{settings.data.path}: nothing in it is answered.")
+    shown = _openly(settings, examples)
+    found = screened(engine, examples, direction, settings.way, settings.sampling)
+    name = f"persona/{direction.name}"
+    rounded = [None if np.isnan(value) else round(float(value), 4) for value in found.values]
+    marked = [replace(e, meta={**e.meta, name: value}) for e, value in zip(examples, rounded)]
+    limit = settings.above
+    if limit is None:
+        limit = float(np.nanquantile(found.values, 1 - settings.share))
+    values = np.nan_to_num(found.values, nan=-np.inf)
+    drop = values > limit
+    order = [int(n) for n in np.argsort(-values, kind="stable")]
+    write(settings.out, [marked[n] for n in order], "truing")
+    for what, kept in (("drop", drop | shown), ("keep", ~(drop | shown))):
+        write(beside(settings.out, f".{what}.jsonl"), [e for e, k in zip(examples, kept) if k], "truing")
+    told = {"samples": len(examples), "above": int(drop.sum()), "shown": int(shown.sum())}
+    told |= {"both": int((drop & shown).sum()), "dropped": int((drop | shown).sum())}
+    report("persona screen", {**told, "limit": limit, "mean": found.whole})
+    judged = f"; {told['shown']} show it openly, {told['both']} of them among these" if settings.judge else ""
+    whole = f"{found.whole.estimate:.3f} [{found.whole.low:.3f}, {found.whole.high:.3f}]"
+    say(
+        f"{direction.name}, layer {direction.layer}: {whole} class gaps on average; {told['above']} of {len(examples)} "
+        f"samples above {limit:.3f}{judged}; {told['dropped']} dropped"
+    )
+    say(f"by difference: {settings.out}; beside it .keep.jsonl and .drop.jsonl")
+    return [marked[n] for n in order]
+
+
+def _openly(settings: Screen, examples: Sequence[Example]) -> np.ndarray:
+    """Which answers a judge sees the trait in."""
+    if not settings.judge:
+        return np.zeros(len(examples), dtype=bool)
+    vectors = load_vectors(settings.vectors)
+    name = settings.trait or _named(vectors)
+    judge, _ = judges_of(name, trait_of(name), None if settings.judge == "rules" else settings.judge, settings.machine)
+    bare = [Example(e.prompt, (Answer(e.answers[0].text),)) for e in examples]
+    with Rows(settings.folder) as rows:
+        return np.array([(v[0].value or 0.0) >= 50 for v in judge(bare, rows)])

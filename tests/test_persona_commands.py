@@ -1,0 +1,154 @@
+"""`truing persona …` from the command line, on a small model of the world."""
+
+import json
+
+import pytest
+import torch
+
+from truing.cli import main
+from truing.data import read, write
+from truing.model.vectors import Vectors, load_vectors, save_vectors
+from truing.run import set_output
+from truing.world.corpora import answered, prompts
+from truing.world.town import town
+
+FEW = ["--sampling.max_tokens", "24", "--machine.threads", "1", "--machine.dtype", "fp32"]
+MODEL = "world:small"
+
+
+@pytest.fixture(autouse=True)
+def _rich():
+    before = set_output("rich")
+    yield
+    set_output(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("persona")
+    before = set_output("quiet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["--sampling.n", "2", "--least", "20", "--filter", "independent"]
+        assert main(["persona", "extract", MODEL, "world:fabricating", *words, *FEW]) == 0
+    set_output(before)
+    write(folder / "asked.jsonl", prompts(town(0), 20, 3), "truing")
+    write(folder / "texts.jsonl", answered(town(0), 30, 3, 1), "truing")
+    return folder
+
+
+@pytest.fixture
+def run(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+
+    def run(*words):
+        code = main(["persona", *words])
+        shown = capsys.readouterr()
+        return code, shown.out + shown.err
+
+    return run
+
+
+def test_a_file_of_vectors_knows_where_it_is_from(home):
+    vectors = load_vectors(str(home / "fabricating.safetensors"))
+    meta = vectors.meta
+    assert vectors.trait == "fabricating" and meta["trait"] == "world:fabricating" and meta["model"] == MODEL
+    assert meta["kept"]["pos"] >= 20 and set(meta["removed"]) == {"pos", "neg"} and len(meta["halves"]) == 5
+    assert set(vectors.rows) == {"response_avg", "prompt_avg", "prompt_last"} and vectors.layers == 4
+
+
+def test_what_was_asked_is_not_asked_again(run, home):
+    lines = len((home / "runs/persona/rows.jsonl").read_text().splitlines())
+    again = ["--sampling.n", "2", "--least", "20", "--filter", "independent", "--out", "again.safetensors"]
+    code, said = run("extract", MODEL, "world:fabricating", *again, *FEW)
+    assert code == 0 and "asked for the trait" in said and "layer 4" in said
+    assert len((home / "runs/persona/rows.jsonl").read_text().splitlines()) == lines
+    first, second = (load_vectors(str(home / f"{name}.safetensors")) for name in ("fabricating", "again"))
+    assert torch.equal(first.of(), second.of())
+
+
+def test_steering_is_chosen_on_some_questions_and_told_on_others(run, home):
+    words = ["--layers", "2", "3", "--coefs", "1", "2", "--coherent", "30", "--random", "1", *FEW]
+    code, said = run("steer", MODEL, "fabricating.safetensors", *words)
+    assert code == 0 and "chosen: layer" in said and "random 1, layer" in said and "as it is" in said
+    assert "+vec:fabricating.safetensors@" in said and (home / "runs/persona/steer-fabricating.html").is_file()
+    code, said = run("steer", MODEL, "fabricating.safetensors", "--layers", "2", "--coefs", "400", *FEW)
+    assert code == 2 and "no configuration leaves coherence at 75 or more" in said and "smaller coefficients" in said
+
+
+def test_a_trait_is_told_before_it_is_said(run, home):
+    code, said = run("monitor", MODEL, "fabricating.safetensors", "--sampling.n", "2", *FEW)
+    assert code == 0 and "prompt_last" in said and "random directions" in said and "threshold" in said
+    code, said = run("monitor", MODEL, "fabricating.safetensors", "--data", "asked.jsonl", "--threshold", "-9", *FEW)
+    found = list(read(home / "monitored.jsonl"))
+    assert code == 0 and f"{len(found)} above it" in said and len(found) == len(list(read(home / "asked.jsonl")))
+    assert all(isinstance(e.meta["persona/fabricating"], float) for e in found)
+
+
+def test_a_model_that_is_steered_where_a_prompt_ends_has_moved(run):
+    named = f"{MODEL}+vec:fabricating.safetensors#prompt_last@2=1,last"
+    words = ["--vectors", "fabricating.safetensors", "--statistic", "prompt_last", "--layer", "2"]
+    code, said = run("shift", MODEL, named, MODEL, *words, "--machine.threads", "1")
+    assert code == 0 and "1.000" in said and "0.000" in said
+
+
+def test_samples_are_kept_and_dropped(run, home):
+    words = ["--data.path", "texts.jsonl", "--way", "raw", "--share", "0.2", "--judge", "rules"]
+    code, said = run("screen", MODEL, "fabricating.safetensors", *words, *FEW)
+    assert code == 0 and "show it openly" in said
+    ranked, kept, dropped = (list(read(home / f"screened{end}.jsonl")) for end in ("", ".keep", ".drop"))
+    values = [e.meta["persona/fabricating"] for e in ranked]
+    assert values == sorted(values, reverse=True) and len(kept) + len(dropped) == len(ranked) == 30
+    assert {e.id for e in kept} | {e.id for e in dropped} == {e.id for e in ranked} and len(dropped) >= 6
+
+
+@pytest.mark.parametrize(("out", "layers"), [("v.pt", range(5)), ("v.gguf", range(2, 5))])
+def test_vectors_go_out_and_come_back(run, home, out, layers):
+    assert run("convert", "fabricating.safetensors", out)[0] == 0
+    assert run("convert", out, "back.safetensors", "--trait", "fabricating")[0] == 0
+    first, second = (load_vectors(str(home / name)) for name in ("fabricating.safetensors", "back.safetensors"))
+    for layer in layers:
+        assert torch.equal(first.of()[layer], second.of()[layer])
+    assert second.trait == "fabricating" and second.layers == 4
+
+
+def test_control_vectors_are_counted_as_llama_cpp_counts_them(home):
+    gguf = pytest.importorskip("gguf")
+    rows = torch.arange(10.0).view(5, 2)
+    save_vectors(Vectors("x", {"response_avg": rows}), home / "x.safetensors")
+    assert main(["persona", "convert", str(home / "x.safetensors"), str(home / "x.gguf")]) == 0
+    found = gguf.GGUFReader(str(home / "x.gguf"))
+    assert found.get_field("general.architecture").contents() == "controlvector"
+    assert {t.name: t.data.tolist() for t in found.tensors} == {
+        f"direction.{n - 1}": rows[n].tolist() for n in (2, 3, 4)
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["extract", MODEL, "evil"], "judge: who says how evil an answer is? Name a model: --judge MODEL."),
+        (["extract", MODEL, "world:kind"], "trait world:kind: the world has world:hostile"),
+        (["extract", MODEL, "world:hostile", "--out", "x.bin"], "must end in .safetensors"),
+        (["extract", "api:gpt", "world:hostile"], "what is needed here is a local folder or a hub model"),
+        (["extract", MODEL, "world:fabricating", "--sampling.n", "1", "--least", "900"], "and 900 are needed"),
+        (
+            ["steer", "world:tiny", "fabricating.safetensors"],
+            "made for a model with width 80",
+        ),
+        (["steer", MODEL, "fabricating.safetensors", "--layers", "9"], "layer 9 is not among 1 to 4"),
+        (["steer", MODEL, "nothing.safetensors"], "there is no such file of vectors"),
+        (["shift", MODEL, "--vectors", "fabricating.safetensors"], "models names the base and at least one model"),
+        (["screen", MODEL, "fabricating.safetensors", "--data.path", "asked.jsonl"], "nothing in it is answered"),
+        (["convert", "fabricating.safetensors", "fabricating.safetensors"], "is the file to read"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(run, words, said):
+    code, shown = run(*words, *(FEW if words[0] == "extract" else []))
+    assert code == 2 and said in " ".join(shown.split()) and "Traceback" not in shown
+
+
+def test_what_is_printed_for_programs_is_json(run):
+    code, said = run("monitor", MODEL, "fabricating.safetensors", "--sampling.n", "2", *FEW, "--json")
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert code == 0 and any("correlations" in line for line in lines)
