@@ -62,6 +62,8 @@ def test_other_places_ways_and_bands_are_named_behind_it(engine, file):
     band = named("@1-4=0.5")
     assert [e.layer for e in band] == [1, 2, 3, 4]
     torch.testing.assert_close(vectors.of()[0] + sum(e.vector for e in band), vectors.row(4))
+    assert [e.how for e in named("@1-2=0,ablate")] == ["ablate"] * 2
+    assert torch.equal(named("@1-2=0,ablate")[1].vector, vectors.row(2))
     for text, said in (("@2=1,nowhere", "'nowhere' is no place"), ("@3-2=1", "a band of layers is FIRST-LAST")):
         with pytest.raises(UserError, match=said):
             named(text)

@@ -16,12 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from truing.model.probe import Probe, cpu_name, probe, resolve_device, usable_cores
+from truing.model.selftest import Tried, hooks
 from truing.run import progress
 
 PARTS = {  # package → what is missing without it
     "datasets": "data sets by hub name",
     "pyarrow": "parquet files",
     "tensorboard": "curves in TensorBoard",
+    "gguf": "control vectors of llama.cpp",
 }
 
 
@@ -31,10 +33,14 @@ class Doctor:
 
     device: str = "auto"
     """what to measure; auto takes the GPU if there is one"""
+    hooks: bool = False
+    """try instead which architectures can be read and steered between their blocks"""
 
 
-def doctor(settings: Doctor) -> Probe:
+def doctor(settings: Doctor) -> Probe | list[Tried]:
     """Measure, print, and keep the choice for later runs."""
+    if settings.hooks:
+        return _hooks()
     device = resolve_device(settings.device)
     result = probe(device, fresh=True)
     rows = [*_machine(), *_versions(), *_parts()]
@@ -44,6 +50,19 @@ def doctor(settings: Doctor) -> Probe:
         console.print(_table(rows), "", _speed(result, device), "", sep="\n")
         console.print(f"[bold]{result.dtype} with {_count(result.threads, 'thread')}[/bold], because {result.why}.")
     return result
+
+
+def _hooks() -> list[Tried]:
+    """Random models of a few thousand parameters."""
+    tried = list(hooks())
+    progress.emit("doctor", "", {one.name: {"proven": one.proven, "said": one.said} for one in tried})
+    if progress._mode != "json":
+        table = Table("architecture", "hooks", "", box=None, pad_edge=False)
+        for one in tried:
+            word = Text("proven", "green") if one.proven else Text("refused", "red")
+            table.add_row(one.name, word, Text("every block" if one.proven else one.said))
+        Console(highlight=False).print(table)
+    return tried
 
 
 def _machine() -> list[tuple[str, str]]:

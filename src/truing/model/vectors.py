@@ -141,9 +141,13 @@ def edits(named: Vector, model: Any, at: At = "response") -> list[Edit]:
     if named.upto is None:
         return [Edit(named.layer, vectors.row(named.layer, statistic), named.coef, how, at)]  # type: ignore[arg-type]
     band = range(named.layer, named.upto + 1)
-    if not band or how != "add":
-        raise UserError(f"vector '{named}': a band of layers is FIRST-LAST, and vectors are added in it.")
-    return [Edit(layer, step, named.coef, at=at) for layer, step in zip(band, increments(vectors, band, statistic))]
+    if not band:
+        raise UserError(f"vector '{named}': a band of layers is FIRST-LAST.")
+    if how == "add":
+        steps = increments(vectors, band, statistic)
+    else:  # what is taken away or set at a layer is what lies along its own vector
+        steps = [vectors.row(layer, statistic) for layer in band]
+    return [Edit(layer, step, named.coef, how, at) for layer, step in zip(band, steps)]  # type: ignore[arg-type]
 
 
 def increments(vectors: Vectors, layers: Sequence[int], statistic: str = RESPONSE) -> list[Tensor]:
