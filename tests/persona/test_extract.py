@@ -131,3 +131,15 @@ def test_a_judge_with_weights_here_weighs_all_numerals(engine):
     assert judge.asked(prompt, "3 {question}") == "add {answer} and 3 {question}"
     value = judge([Example(prompt, (Answer("3"),))], Unkept())[0][0].value
     assert value is None or 0 <= value <= 100
+
+
+def test_answers_that_were_heard_need_not_be_read_again(engine):
+    trait, sampling = world_trait(TOWN, "hostile", questions=4), Sampling(n=3, max_tokens=10, seed=0)
+    how = (engine, trait, rules(TOWN, "hostile"), sampling, Unkept())
+    read, _, sides = extract(*how, least=5)
+    heard, _, again = extract(*how, least=5, listen=True)
+    assert not sides[0].heard and 0 < len(again[0].heard) < 60  # some are cut off, and are read again
+    for statistic in STATISTICS:
+        torch.testing.assert_close(heard.rows[statistic], read.rows[statistic], atol=1e-4, rtol=1e-4)
+    assert heard.counts == read.counts and heard.skipped == read.skipped
+    torch.testing.assert_close(heard.error, read.error, atol=1e-4, rtol=1e-3)

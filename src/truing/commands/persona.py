@@ -48,6 +48,8 @@ class Extract:
     """which answers are kept: with their counterparts, as the authors' code does, or each by itself"""
     least: int = 50
     """answers that have to be left on either side"""
+    listen: bool = False
+    """read answers while they are written and not once more; holds two vectors of every layer for each"""
     folder: str = "runs/persona"
     """what was said and judged; a repeated command asks nothing twice"""
     sampling: Sampling = Sampling(n=10, max_tokens=256)  # noqa: RUF009 - frozen
@@ -94,7 +96,9 @@ def extract(settings: Extract) -> Vectors:
     engine = open_local(settings.model, settings.machine)
     judges = judges_of(settings.trait, trait, settings.judge, settings.machine)
     with Rows(settings.folder) as rows:
-        found, kept, sides = make(engine, trait, judges, settings.sampling, rows, settings.filter, settings.least)
+        found, kept, sides = make(
+            engine, trait, judges, settings.sampling, rows, settings.filter, settings.least, settings.listen
+        )
     meta = _origin(settings, engine, trait, judges, found, kept)
     vectors = Vectors(trait.name, found.rows, family(engine.model.owner), meta=meta)
     save_vectors(vectors, out)

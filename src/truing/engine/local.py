@@ -61,12 +61,18 @@ class LocalEngine:
         sampling: Sampling,
         on_progress: Callable[[int], None] | None = None,
         which: Sequence[int] | None = None,
+        hear: Callable[[int, int, Tensor], None] | None = None,
     ) -> list[Example]:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
-        answer is shortened at a turn boundary (`codec.notes` counts it). `which`: see `draw`."""
+        answer is shortened at a turn boundary (`codec.notes` counts it). `which`: see `draw`. `hear` is told prompt,
+        answer and what the layers said while it was written (`Sampled.states`), of those that ended by themselves."""
         ids = [self._prompt_ids(number, prompt, sampling) for number, prompt in enumerate(prompts, 1)]
         sampling = self.stopping(prompts, sampling)
-        drawn = self.draw(ids, sampling, on_progress, which)
+        drawn = self.draw(ids, sampling, on_progress, which, listen=hear is not None)
+        for prompt, samples in enumerate(drawn if hear else ()):
+            for number, one in enumerate(samples):
+                if hear and one.states is not None:
+                    hear(prompt, number, one.states)
         return [
             Example(prompt, tuple(self.answer(prompt, one, sampling) for one in samples), source=self.name)
             for prompt, samples in zip(prompts, drawn)
@@ -84,6 +90,7 @@ class LocalEngine:
         sampling: Sampling,
         on_progress: Callable[[int], None] | None = None,
         which: Sequence[int] | None = None,
+        listen: bool = False,
     ) -> list[list[Sampled]]:
         """Tokens to tokens: what `sample` is made of. With a value head each token comes with its value. `which`
         configuration each prompt is answered under, where the model is steered."""
@@ -99,6 +106,7 @@ class LocalEngine:
                 on_progress=on_progress,
                 steering=self.model.steering,
                 which=which,
+                listen=listen,
             )
         self.passed["sampled"] += sum(len(one.ids) for samples in drawn for one in samples)
         return drawn

@@ -38,18 +38,20 @@ def generate(
     on_progress: Callable[[int], None] | None = None,
     steering: Collection[Steering] = (),
     which: Sequence[int] | None = None,
+    listen: bool = False,
 ) -> list[list[Sampled]]:
     """For each prompt its n answers.
 
     `model` is a causal LM of transformers, possibly wrapped by peft. `decode` turns ids into text, where there are stop
     texts to look for. At most `max_rows` answers are written at a time, fewer where the cache would grow too large;
     `on_progress` hears how many have just ended. `which` configuration of `steering` each prompt is answered under.
+    `listen` keeps what the layers say while answers are written (`Sampled.states`).
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     named = [(tuple(ids), one) for ids, one in zip(prompts, which or [0] * len(prompts), strict=True)]
     asked = {name: Prompt(name[0], number, sampling.n, name[1]) for number, name in enumerate(named)}
     _check(base, sampling, asked.values())
-    sampler = Sampler(base, sampling, end_ids, decode, value_head, on_progress, steering)
+    sampler = Sampler(base, sampling, end_ids, decode, value_head, on_progress, steering, listen)
     was_training = base.training
     base.eval()
     try:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from truing.model.cache import Prefix, Rows
 from truing.model.draw import draw, stream_key, uniform
-from truing.model.hooks import Places, Steering, over
+from truing.model.hooks import Places, Steering, decoder_blocks, over, reading
 from truing.model.pack import SHARE, common
 from truing.records import Sampling, UserError
 
@@ -26,12 +26,15 @@ STOP_EVERY = 8  # steps between two looks for stop texts; what was drawn beyond 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One answer. `ids` as drawn, with the end marker or stop text; `values[t]` is read where token t is predicted."""
+    """One answer. `ids` as drawn, with the end marker or stop text; `values[t]` is read where token t is predicted.
+    `states` [2, L + 1, d]: the mean over its tokens of what every layer said, and what they said at the prompt's last
+    token; of answers that ended by themselves, which were read whole while they were written."""
 
     ids: list[int]
     logps: list[float]
     finish: Literal["end", "stop", "length"]
     values: list[float] | None = None
+    states: Tensor | None = None
 
 
 class Prompt:
@@ -70,11 +73,13 @@ class Sampler:
         value_head: nn.Module | None,
         on_progress: Callable[[int], None] | None,
         steering: Collection[Steering] = (),
+        listen: bool = False,
     ) -> None:
         if sampling.stop and decode is None:
             raise TypeError("stop texts need `decode` to be found")
         self.base, self.sampling, self.decode, self.value_head = base, sampling, decode, value_head
-        self.on_progress, self.steering = on_progress, steering
+        self.on_progress, self.steering, self.listen = on_progress, steering, listen
+        self.drawn: Tensor | None = None
         self.alike = not any(each.prompts for each in steering)  # a prompt under one configuration and another
         self.device = next(base.parameters()).device
         self.end_ids = frozenset(end_ids)
@@ -103,16 +108,26 @@ class Sampler:
         self.logps = torch.zeros(shape, device=self.device)
         self.values = torch.zeros(shape if self.value_head is not None else (size, 0), device=self.device)
         self.rows: list[Any] = [None] * size
+        layers = range(len(decoder_blocks(self.base)) + 1) if self.listen else range(0)
+        width = self.base.config.get_text_config().hidden_size if self.listen else 0
+        self.heard = torch.zeros(size, 2, len(layers), width, device=self.device)
         self._refill()
-        with _last_hidden(self.base, self.value_head is not None) as hidden:
+        with _last_hidden(self.base, self.value_head is not None) as hidden, reading(self.base, layers, self._hear):
             while self.rows:
                 self._turn_over(self._step(hidden))
+
+    def _hear(self, layer: int, states: Tensor) -> None:
+        """Every step reads a token of every row: the prompt's last one first, then its answer's."""
+        if self.drawn is not None:  # a step, and no prefill
+            begins, heard = (self.drawn == 0)[:, None], self.heard[: len(self.drawn)]
+            heard[:, 0, layer] += torch.where(begins, 0.0, states[:, -1].float())
+            heard[:, 1, layer] = torch.where(begins, states[:, -1].float(), heard[:, 1, layer])
 
     def _step(self, hidden: list[Tensor]) -> list[int]:
         """One token for every row. Returns the slots of those that have finished."""
         cache, live = self.cache, len(self.rows)
         first, begun, key, which = self.places
-        drawn = cache.end - begun
+        self.drawn = drawn = cache.end - begun
         with over(self.steering, Places(drawn[:, None] > 0, drawn[:, None] == 0, which)):
             logits = self.base(
                 input_ids=self.token[:live, None],
@@ -121,6 +136,7 @@ class Sampler:
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
+        self.drawn = None
         token, logps = draw(logits, self.sampling, uniform(key, drawn))
         at = torch.arange(live, device=self.device), drawn
         self.token[:live], self.ids[at], self.logps[at] = token, token, logps
@@ -175,8 +191,11 @@ class Sampler:
                 )
             ended: Literal["end", "length"] = "end" if ids[drawn - 1] in self.end_ids else "length"
             count = kept.get(slot, drawn)
+            heard = self.heard[slot].clone().cpu() if self.listen and slot not in kept and ended == "end" else None
+            if heard is not None:
+                heard[0] /= max(1, drawn - 1)  # the end marker was drawn and not read
             row.prompt.answers[row.index] = Sampled(
-                ids[:count], logps[:count], "stop" if slot in kept else ended, values[:count] or None
+                ids[:count], logps[:count], "stop" if slot in kept else ended, values[:count] or None, heard
             )
             self.rows[slot] = None
         if self.on_progress:
@@ -193,6 +212,7 @@ class Sampler:
             # Each row runs the prompt's last token itself, which predicts its first: a row starts like it goes on.
             self.cache.place(slots, *self._prefix(prompt), len(prompt.ids) - 1)
             self.token[slots] = prompt.ids[-1]
+            self.heard[slots] = 0.0
             for slot in slots:
                 index = prompt.waiting.popleft()
                 key = stream_key(self.sampling.seed, prompt.ids, index)
@@ -207,7 +227,7 @@ class Sampler:
         if source:
             at = [torch.tensor(slots, device=self.device) for slots in (source, target)]
             self.cache.move(*at)
-            for x in (self.token, self.ids, self.logps, self.values):
+            for x in (self.token, self.ids, self.logps, self.values, self.heard):
                 x[at[1]] = x[at[0]]
             for old, new in zip(source, target):
                 self.rows[new] = self.rows[old]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,36 +24,51 @@ from truing.evaluate.judges import Judge, Verdict
 from truing.evaluate.rows import Asker
 from truing.model.pack import batches
 from truing.model.states import Moments, means
-from truing.model.vectors import RESPONSE, STATISTICS
+from truing.model.vectors import LAST, PROMPT, RESPONSE, STATISTICS
 from truing.persona.traits import POLARITIES, Polarity, Trait
 from truing.records import Answer, Example, Sampling, UserError, fingerprint
 
 Filter = Literal["paired", "independent"]
 SHOWS, COHERENT = 50.0, 50.0
 FOLDS = 10
+PASS = 8192  # tokens in a forward pass: what is kept of them does not grow with it
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """All that was said: one example for each question behind each system line, with its judgements."""
+    """All that was said: one example for each question behind each system line, with its judgements. `heard`: what the
+    layers said of an answer while it was written, by example and answer (`Sampled.states`)."""
 
     polarity: Polarity
     examples: Sequence[Example]
     questions: Sequence[int]
     trait: Sequence[Sequence[Verdict]]
     coherence: Sequence[Sequence[Verdict]]
+    heard: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
 
 
 def rollouts(
-    engine: LocalEngine, trait: Trait, polarity: Polarity, sampling: Sampling, judges: Sequence[Judge], rows: Asker
+    engine: LocalEngine,
+    trait: Trait,
+    polarity: Polarity,
+    sampling: Sampling,
+    judges: Sequence[Judge],
+    rows: Asker,
+    listen: bool = False,
 ) -> Rollouts:
-    """Asked and judged, or found in the rows."""
+    """Asked and judged, or found in the rows. `listen`: what is asked now is not read a second time, and what layers
+    said of every answer is held until it is judged."""
     every = trait.prompts(polarity)
     how = [sampling.n, sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed]
     keys = [fingerprint(["rollout", engine.fingerprint, Example(prompt).id, *how]) for _, _, prompt in every]
 
+    heard = dict[tuple[str, int], Tensor]()
+
     def ask(prompts: list[Any]) -> list[Mapping[str, Any]]:
-        drawn = engine.sample(prompts, sampling)
+        def hear(prompt: int, answer: int, states: Tensor) -> None:
+            heard[Example(prompts[prompt]).id, answer] = states
+
+        drawn = engine.sample(prompts, sampling, hear=hear if listen else None)
         return [
             {"polarity": polarity, "said": [[a.text, list(a.ids or ()), a.finish] for a in e.answers]} for e in drawn
         ]
@@ -67,7 +82,9 @@ def rollouts(
     ]
     bare = [Example(e.prompt, tuple(Answer(a.text) for a in e.answers)) for e in examples]
     shown, coherent = (judge(bare, rows) for judge in judges)
-    return Rollouts(polarity, examples, [question for _, question, _ in every], shown, coherent)
+    ids = [Example(prompt).id for _, _, prompt in every]
+    known_of = {(n, a): heard[one, a] for n, one in enumerate(ids) for a in range(sampling.n) if (one, a) in heard}
+    return Rollouts(polarity, examples, [question for _, question, _ in every], shown, coherent, known_of)
 
 
 @dataclass(frozen=True)
@@ -137,37 +154,69 @@ class Extracted:
 
 
 def difference(
-    engine: LocalEngine, sides: Sequence[Rollouts], masks: Mapping[Polarity, np.ndarray], max_tokens: int | None = None
+    engine: LocalEngine, sides: Sequence[Rollouts], masks: Mapping[Polarity, np.ndarray], max_tokens: int = PASS
 ) -> Extracted:
-    """One pass over the answers that are kept: of those to one prompt, it is computed once."""
+    """One pass over the answers that are kept and were not heard: of those to one prompt, it is computed once."""
     folds = [{p: {s: Moments() for s in STATISTICS} for p in POLARITIES} for _ in range(FOLDS)]
     skipped = 0
     for side in sides:
-        groups, of_fold = [], []
-        for example, question, mask in zip(side.examples, side.questions, masks[side.polarity]):
-            taken = tuple(a for a, take in zip(example.answers, mask) if take)
-            group = spoken(engine, replace(example, answers=taken)) if taken else None
-            skipped += len(taken) - (len(group.answers) if group else 0)
-            if group and group.answers:
-                groups.append(group)
-                of_fold.append(question % FOLDS)
-        for fold, statistic, values in _told(engine, groups, of_fold, max_tokens):
-            folds[fold][side.polarity][statistic].add(values)
+        asked, of_fold = list[_Asked](), []
+        for number, question in enumerate(side.questions):
+            one = _asked(engine, side, number, masks[side.polarity][number])
+            skipped += one.skipped
+            if one.count:
+                asked.append(one)
+                of_fold.append(folds[question % FOLDS][side.polarity])
+        for one, moments in zip(asked, of_fold):
+            for statistic, values in zip((RESPONSE, LAST), torch.stack(one.heard, 1) if one.heard else ()):
+                moments[statistic].add(values)
+        for number, statistic, values in _told(engine, asked, max_tokens):
+            of_fold[number][statistic].add(values)
     return _extracted(folds, skipped)
 
 
-def _told(
-    engine: LocalEngine, groups: Sequence[Group], folds: Sequence[int], max_tokens: int | None
-) -> Iterator[tuple[int, str, Tensor]]:
-    """(fold, statistic, [answers, L + 1, d]), a batch after the other."""
-    for numbers, batch in batches(groups, engine.layout, max_tokens or engine.micro_tokens):
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt with the answers of it that are still to be read; where there are none, with a token that stands for
+    one. `heard`: those that were read while they were written."""
+
+    group: Group
+    read: int
+    heard: list[Tensor]
+    skipped: int
+
+    @property
+    def count(self) -> int:
+        return self.read + len(self.heard)
+
+
+def _asked(engine: LocalEngine, side: Rollouts, number: int, mask: np.ndarray) -> _Asked:
+    example = side.examples[number]
+    taken = [n for n, take in enumerate(mask) if take]
+    heard = [
+        side.heard[number, n] for n in taken if (number, n) in side.heard and len(example.answers[n].ids or ()) > 1
+    ]
+    unread = tuple(example.answers[n] for n in taken if (number, n) not in side.heard)
+    group = spoken(engine, replace(example, answers=unread)) if unread else Group([], [], [])
+    read = len(group.answers)
+    if not read:
+        prompt = engine.codec.prompt_ids(example.prompt)
+        group = Group(prompt, [prompt[-1:]], [[True]])
+    return _Asked(group, read, heard, len(taken) - read - len(heard))
+
+
+def _told(engine: LocalEngine, asked: Sequence[_Asked], max_tokens: int) -> Iterator[tuple[int, str, Tensor]]:
+    """(prompt, statistic, [answers, L + 1, d]) of all batches. A prompt counts as often as it was answered."""
+    for numbers, batch in batches([one.group for one in asked], engine.layout, max_tokens):
         batch = batch.to(engine.model.device)
-        fold = torch.tensor([folds[n] for n in numbers], device=batch.tokens.device)[batch.group_of]
-        for statistic, values in means(engine.model, batch).items():
-            # A prompt counts as often as it was answered.
-            each = values if statistic == RESPONSE else values[batch.group_of]
-            for number in fold.unique().tolist():
-                yield number, statistic, each[fold == number]
+        found = {name: values.cpu() for name, values in means(engine.model, batch).items()}
+        of_group = batch.group_of.cpu()
+        for row, number in enumerate(numbers):
+            one = asked[number]
+            if one.read:
+                yield number, RESPONSE, found[RESPONSE][of_group == row]
+                yield number, LAST, found[LAST][row].expand(one.read, -1, -1)
+            yield number, PROMPT, found[PROMPT][row].expand(one.count, -1, -1)
 
 
 def spoken(engine: LocalEngine, example: Example) -> Group:
@@ -217,8 +266,9 @@ def extract(
     rows: Asker,
     how: Filter = "paired",
     least: int = 50,
+    listen: bool = False,
 ) -> tuple[Extracted, Kept, tuple[Rollouts, Rollouts]]:
     """The whole way. `judges`: of the trait, and of coherence."""
-    pos, neg = (rollouts(engine, trait, polarity, sampling, judges, rows) for polarity in POLARITIES)
+    pos, neg = (rollouts(engine, trait, polarity, sampling, judges, rows, listen) for polarity in POLARITIES)
     left = kept(pos, neg, how, least)
     return difference(engine, (pos, neg), left.masks), left, (pos, neg)
