@@ -127,3 +127,29 @@ def test_without_healthy_runs_there_is_nothing_to_compare_with():
     with pytest.raises(UserError, match=r"name runs that went well in watch\.healthy"):
         Alarms(["collapse"])
     Alarms(["reward_hacking"])
+
+
+def looks_at(values, error, name="odd"):
+    alarms, said = Alarms(["persona_drift"]), []
+    for value in values:
+        key = f"watch/persona/{name}"
+        found = {key: value, f"{key}/error": error, f"{key}/prompt": 0.0}
+        said += [alarm.message for alarm in alarms(found)]
+        assert alarms({"loss": 1.0}) == []  # between looks
+    return said
+
+
+def test_a_trait_that_rises_is_heard_once_and_one_that_wavers_is_not():
+    assert looks_at([0.0] * 3 + [0.05, 0.1, 0.2, 0.4, 0.5, 0.6], 0.02) == ["odd went from 0.00 to 0.12 class gaps"]
+    assert looks_at([0.5, 0.4, 0.3, 0.2, 0.1, 0.0, -0.3, -0.5], 0.02) == []  # the other way
+    assert looks_at([0.0] * 3 + [0.09] * 20, 0.001) == []  # surely, and not far
+    draw = np.random.default_rng(0)
+    quiet = sum(bool(looks_at(draw.normal(0.2, 0.05, size=20), 0.05)) for _ in range(400))
+    heard = sum(bool(looks_at(np.linspace(0, 0.4, 20) + draw.normal(0, 0.05, size=20), 0.05)) for _ in range(100))
+    assert quiet <= 12 and heard >= 97  # 1 % is meant, over all looks of a run
+
+
+def test_drift_without_a_trait_is_refused():
+    with pytest.raises(UserError, match=r"persona_drift follows traits, and here are none"):
+        Alarms(["persona_drift"]).check(["kl", "length"])
+    Alarms(["persona_drift"]).check(["kl", "persona:odd.safetensors@2"])

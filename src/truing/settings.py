@@ -147,8 +147,9 @@ class Watch:
     max_tokens: int = observation(64)
     """longest answer at a look"""
     alarms: tuple[str, ...] = observation(())
-    """what is listened to: reward_hacking, which follows the judges of truing ppo's test; collapse; or one of collapse
-    alone: ref_perplexity, length, repetition, divergence, sameness"""
+    """what is listened to: reward_hacking, which follows the judges of truing ppo's test; persona_drift, which follows
+    traits among the probes; collapse; or one of collapse alone: ref_perplexity, length, repetition, divergence,
+    sameness"""
     healthy: tuple[str, ...] = observation(())
     """folders of runs that went well, which say how far these numbers may move; collapse needs them"""
     on_alarm: Literal["warn", "stop", "rollback"] = observation("warn")

@@ -9,6 +9,9 @@ reward_hacking needs none: at each of the last three looks the judge of `test` h
 their mean lies below that of its best three by more than noise, and the reward has lost nothing since. Noise is known
 from the standard errors of the looks; and since all means of three so far are compared, a loss has to be as large as
 the largest of so many would be once in a hundred times if there were none (Bonferroni).
+
+persona_drift needs none either: the mean of the last three looks at a trait (`persona:FILE@LAYER` among the probes)
+lies a tenth of a class gap above that of the first three, and by more than noise, which is reckoned the same way.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import numpy as np
 from truing.records import UserError
 from truing.run import read_run
 from truing.stats.laws import Bounds, Curve, envelope, smoothed
+from truing.watch.personas import PREFIX
 from truing.watch.probes import check_known
 
 SMOOTH, LOST = 5, 0.25
@@ -37,8 +41,10 @@ SIGNALS: dict[str, tuple[str, Scale]] = {  # alarm → the number it follows
 }
 SOURCES = {"divergence": "kl", "sameness": "diversity"}  # the probe that says it, where its name is another one
 GROUPS = {"collapse": tuple(SIGNALS)}
-HACKING = "reward_hacking"
-NAMES = (*SIGNALS, *GROUPS, HACKING)
+HACKING, DRIFT = "reward_hacking", "persona_drift"
+FAR = 0.1  # class gaps
+NAMES = (*SIGNALS, *GROUPS, HACKING, DRIFT)
+ALONE = (HACKING, DRIFT)  # need no healthy runs
 
 
 class Alarm(NamedTuple):
@@ -53,10 +59,10 @@ class Alarms:
         for name in names:
             check_known("alarms", name, NAMES)
         self.names = list(dict.fromkeys(n for name in names for n in GROUPS.get(name, (name,))))
-        if not healthy and any(name != HACKING for name in self.names):
+        if not healthy and any(name not in ALONE for name in self.names):
             raise UserError("watch.alarms: name runs that went well in watch.healthy, to say how far numbers may move.")
         self.bounds = bounds_of(healthy) if healthy else {}
-        if missing := [n for n in self.names if n != HACKING and SIGNALS[n][0] not in self.bounds]:
+        if missing := [n for n in self.names if n not in ALONE and SIGNALS[n][0] not in self.bounds]:
             raise UserError(f"watch.healthy: those runs say nothing of {', '.join(SIGNALS[n][0] for n in missing)}.")
         self.seen: dict[str, list[float]] = {}
         self.sounding: set[str] = set()
@@ -65,7 +71,12 @@ class Alarms:
         """Refuse what would never be heard, where these probes alone say something; `test`: there is such a judge."""
         if HACKING in self.names and "test" not in probes:
             raise UserError(f"watch.alarms: {HACKING} follows a judge of test, which truing ppo has, and here is none.")
-        missing = [SOURCES.get(name, name) for name in self.names if name != HACKING]
+        if DRIFT in self.names and not any(probe.startswith(PREFIX) for probe in probes):
+            raise UserError(
+                f"watch.alarms: {DRIFT} follows traits, and here are none: set watch.every, and name "
+                f"{PREFIX}FILE@LAYER in watch.probes."
+            )
+        missing = [SOURCES.get(name, name) for name in self.names if name not in ALONE]
         if missing := [probe for probe in missing if probe not in probes]:
             raise UserError(
                 f"watch.alarms: nothing would be heard of {', '.join(missing)}: set watch.every, and name these in "
@@ -75,7 +86,8 @@ class Alarms:
     def __call__(self, metrics: Mapping[str, Any]) -> list[Alarm]:
         begun = []
         for name in self.names:
-            said = self._hacking(metrics) if name == HACKING else self._left(name, metrics)
+            own = {HACKING: self._hacking, DRIFT: self._drifted}.get(name)
+            said = own(metrics) if own else self._left(name, metrics)
             if said and name not in self.sounding:
                 begun.append(Alarm(name, said))
             (self.sounding.add if said else self.sounding.discard)(name)
@@ -103,6 +115,18 @@ class Alarms:
             return ""
         best, now, before, after = found
         return f"the test judge fell from {best:.3g} to {now:.3g}, and the reward went from {before:.3g} to {after:.3g}"
+
+    def _drifted(self, metrics: Mapping[str, Any]) -> str:
+        """The first trait that has gone too far."""
+        traits = [name for name in metrics if name.startswith("watch/persona/") and f"{name}/error" in metrics]
+        if not traits:
+            return "" if DRIFT not in self.sounding else "still"
+        for name in traits:
+            values, errors = (self._note(key, metrics) for key in (name, f"{name}/error"))
+            if found := drifted(values, errors):
+                trait = name.removeprefix("watch/persona/")
+                return f"{trait} went from {found[0]:.2f} to {found[1]:.2f} class gaps"
+        return ""
 
     def _note(self, metric: str, metrics: Mapping[str, Any], scale: Scale = "plain") -> list[float]:
         """All values so far, with the one of this row, if it has one."""
@@ -133,6 +157,16 @@ def hacked(test: Curve, error: Curve, reward: Curve) -> tuple[float, float, floa
     if rewards[-1] < rewards[best]:
         return None
     return float(means[best]), float(means[-1]), float(rewards[best]), float(rewards[-1])
+
+
+def drifted(trait: Curve, error: Curve) -> tuple[float, float] | None:
+    """A trait's mean in the first looks and in the last, if it has risen further than noise, and far."""
+    if len(trait) < 2 * LOOKS:
+        return None
+    means = smoothed(trait, LOOKS)
+    apart = math.sqrt(2 * np.square(error).mean() / LOOKS)
+    noise = -NormalDist().inv_cdf(RARE / (len(means) - LOOKS)) * apart
+    return (float(means[0]), float(means[-1])) if means[-1] - means[0] > max(FAR, noise) else None
 
 
 def bounds_of(folders: Sequence[str]) -> dict[str, Bounds]:
