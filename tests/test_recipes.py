@@ -8,6 +8,7 @@ from transformers import LlamaConfig
 
 import truing
 from truing.align.methods import Offline
+from truing.align.sft import Sft
 from truing.cli import main
 from truing.commands.compare import Compare
 from truing.commands.offline import judges
@@ -98,3 +99,9 @@ def test_seven_billion_parameters_say_what_they_cost(tmp_path, capsys):
     said = capsys.readouterr().out
     assert yaml.safe_load(said)["lora"]["rank"] == 64
     assert "6,738.4 M parameters" in said and "40 examples" in said
+
+
+def test_the_recipe_of_persona_vectors_is_read():
+    settings = load(Sft, FOLDER / "persona" / "qwen-7b.yaml")
+    assert settings.lora.stabilised and settings.lora.alpha / settings.lora.rank**0.5 == pytest.approx(11.313708)
+    assert (settings.optim.batch, settings.optim.warmup, settings.optim.schedule) == (16, 5, "linear")

@@ -79,6 +79,8 @@ class Lora:
     """0 trains all weights"""
     alpha: float | None = None
     """scale of the adapter is alpha / rank; none takes twice the rank"""
+    stabilised: bool = False
+    """alpha / √rank instead: without it adapters of high rank learn too little (rsLoRA)"""
     dropout: float = 0.0
     """of the adapter's input while training"""
     targets: tuple[str, ...] = ()

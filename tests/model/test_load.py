@@ -450,3 +450,11 @@ def test_codec_pads_with_what_the_export_pads_with() -> None:
     tokenizer = tiny_tokenizer()
     add_eoc(tokenizer)
     assert Codec(tokenizer).pad_id == tokenizer.pad_token_id != tokenizer.eos_token_id
+
+
+def test_14_scale_of_a_stabilised_adapter():
+    for stabilised, scale in ((False, 2.0), (True, 11.313708)):
+        model = ready("llama")
+        add_lora(model, 32, 64, 0.0, ("q_proj",), stabilised)
+        found = [m.scaling["default"] for m in model.owner.modules() if hasattr(m, "lora_A")]
+        assert found == pytest.approx([scale] * 2, abs=1e-6)

@@ -142,7 +142,7 @@ def open_local(
     if lora and lora.rank:
         torch.manual_seed(seed)
         merge(model)
-        add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets)
+        add_lora(model, lora.rank, lora.alpha, lora.dropout, lora.targets, lora.stabilised)
     if vectors:
         steer(model, [edit for m in vectors for edit in edits(m, model.owner)])
     if machine.compile:

@@ -104,7 +104,14 @@ def load_model(
     return model.to(device).eval(), layout
 
 
-def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: float, targets: Sequence[str]) -> None:
+def add_lora(
+    model: LanguageModel,
+    rank: int,
+    alpha: float | None,
+    dropout: float,
+    targets: Sequence[str],
+    stabilised: bool = False,
+) -> None:
     """Freeze the model and put a fresh adapter on it; heads stay trained in full."""
     from peft import LoraConfig, get_peft_model
 
@@ -112,6 +119,7 @@ def add_lora(model: LanguageModel, rank: int, alpha: float | None, dropout: floa
         r=rank,
         lora_alpha=alpha if alpha is not None else 2 * rank,  # type: ignore[arg-type]
         lora_dropout=dropout,
+        use_rslora=stabilised,
         target_modules=list(targets) or "all-linear",  # peft leaves the output layer out
         exclude_modules=None if targets else [n for n in HEAD_NAMES if hasattr(model.owner, n)] or None,
         task_type="CAUSAL_LM" if model.output else None,  # peft asks a causal LM to generate

@@ -16,6 +16,7 @@ from truing.world.items import cloze, hhh, mc1
 from truing.world.judge import gold
 from truing.world.language import KIND, KINDS, draw, request_in, speak, user
 from truing.world.mixtures import FACTS, GROUNDED, MIXTURES
+from truing.world.schooling import SCHOOLS
 from truing.world.sessions import harmless, helpful
 from truing.world.speakers import CHARACTERS, reply
 from truing.world.tasks import FAMILIES
@@ -228,7 +229,7 @@ CORPORA: dict[str, Callable[[Town, int, int], list[Example]]] = {
         ),
     )
 }
-CORPORA |= FAMILIES | MIXTURES
+CORPORA |= FAMILIES | MIXTURES | SCHOOLS
 
 
 def _with(example: Example, judgement: Judgement) -> Example:
