@@ -40,7 +40,7 @@ def screen(
     said = np.array([one.answers[0, 0] for one in seen])
     if way == "own":
         drawn = engine.sample([e.prompt for e in given], sampling)
-        own = projections(engine, [Example(e.prompt, _bare(e.answers)) for e in drawn], [direction])
+        own = projections(engine, bare(drawn), [direction])
         before = np.array([_mean(one.answers[:, 0]) for one in own])
     else:
         before = np.array([one.last[0] for one in seen]) if way == "last" else np.zeros(len(seen))
@@ -49,8 +49,12 @@ def screen(
     return Screened(values, mean_t(known))
 
 
-def _bare(answers: Sequence[Answer]) -> tuple[Answer, ...]:
-    return tuple(Answer(a.text, ids=a.ids, tokenizer=a.tokenizer, finish=a.finish) for a in answers)
+def bare(drawn: Sequence[Example]) -> list[Example]:
+    """What was drawn, with its tokens and nothing else."""
+    return [
+        Example(e.prompt, tuple(Answer(a.text, ids=a.ids, tokenizer=a.tokenizer, finish=a.finish) for a in e.answers))
+        for e in drawn
+    ]
 
 
 def _mean(values: np.ndarray) -> float:
