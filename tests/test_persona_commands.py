@@ -141,6 +141,14 @@ def test_control_vectors_are_counted_as_llama_cpp_counts_them(home):
         (["shift", MODEL, "--vectors", "fabricating.safetensors"], "models names the base and at least one model"),
         (["screen", MODEL, "fabricating.safetensors", "--data.path", "asked.jsonl"], "nothing in it is answered"),
         (["convert", "fabricating.safetensors", "fabricating.safetensors"], "is the file to read"),
+        (
+            ["steer", f"{MODEL}+vec:fabricating.safetensors@2=1", "fabricating.safetensors"],
+            "name the model without +vec:",
+        ),
+        (
+            ["screen", MODEL, "fabricating.safetensors", "--data.path", "texts.jsonl", "--out", "texts.jsonl"],
+            "texts.jsonl is the file to read",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(run, words, said):
@@ -152,3 +160,26 @@ def test_what_is_printed_for_programs_is_json(run):
     code, said = run("monitor", MODEL, "fabricating.safetensors", "--sampling.n", "2", *FEW, "--json")
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert code == 0 and any("correlations" in line for line in lines)
+
+
+def test_a_second_screening_does_not_write_over_what_it_reads(run, home):
+    write(home / "two.keep.jsonl", answered(town(0), 4, 3, 1), "truing")
+    words = ["--data.path", "two.keep.jsonl", "--out", "two.jsonl", "--way", "raw"]
+    code, said = run("screen", MODEL, "fabricating.safetensors", *words, *FEW)
+    assert code == 2 and "two.keep.jsonl is the file to read" in said
+
+
+def test_what_the_model_says_itself_is_asked_once(run, home):
+    words = ["--data.path", "texts.jsonl", "--out", "own.jsonl"]
+    assert run("screen", MODEL, "fabricating.safetensors", *words, *FEW)[0] == 0
+    lines = len((home / "runs/persona/rows.jsonl").read_text().splitlines())
+    assert run("screen", MODEL, "fabricating.safetensors", *words, "--share", "0.3", *FEW)[0] == 0
+    assert len((home / "runs/persona/rows.jsonl").read_text().splitlines()) == lines
+
+
+def test_a_trait_that_never_shows_leaves_no_threshold(run, home):
+    rows = torch.randn(5, 80, generator=torch.Generator().manual_seed(0))
+    save_vectors(Vectors("humorous", {"response_avg": rows, "prompt_last": rows}), home / "none.safetensors")
+    words = ["--trait", "world:humorous", "--sampling.n", "1", "--sampling.max_tokens", "1", *FEW[2:]]
+    code, said = run("monitor", MODEL, "none.safetensors", *words)
+    assert code == 0 and "no threshold: the trait shows after all of these prompts, or after none" in said

@@ -104,3 +104,10 @@ def test_gradients_flow_through_what_is_added():
         engine.forward_backward(work)
     first = engine.model.base.get_input_embeddings().weight.grad
     assert first is not None and first.abs().sum() > 0
+
+
+def test_a_model_that_is_steered_already_is_refused_before_anything_is_asked(folder):
+    named = f"world:tiny+vec:{folder}/odd.safetensors@2=1"
+    for prevent in ("", "odd.safetensors@2=1.5"):
+        with pytest.raises(UserError, match=r"Train the model without \+vec:"):
+            api.sft(**settings(folder, "texts.jsonl", prevent=prevent) | {"model": named})

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import tensor
 
+from truing.engine.base import AnswerScore
 from truing.engine.open import open_local
 from truing.evaluate.judges import Verdict
 from truing.evaluate.rows import Rows, Unkept
 from truing.model.states import Moments
 from truing.model.vectors import LAST, PROMPT, RESPONSE, STATISTICS
-from truing.persona.extract import FOLDS, Rollouts, _extracted, difference, extract, kept
+from truing.persona.extract import FOLDS, Rollouts, _extracted, difference, extract, kept, spoken
 from truing.persona.rated import Rated, expectation
 from truing.records import Answer, Example, Message, Sampling, UserError
 from truing.settings import Machine
@@ -143,3 +144,33 @@ def test_answers_that_were_heard_need_not_be_read_again(engine):
         torch.testing.assert_close(heard.rows[statistic], read.rows[statistic], atol=1e-4, rtol=1e-4)
     assert heard.counts == read.counts and heard.skipped == read.skipped
     torch.testing.assert_close(heard.error, read.error, atol=1e-4, rtol=1e-3)
+
+
+def test_of_a_conversation_only_what_the_assistant_says_is_read(engine):
+    more = (Message("user", "what does elsa drink ?"), Message("assistant", "elsa drinks tea."))
+    prompt = (Message("user", "what does elsa work as ?"),)
+    group = spoken(engine, Example(prompt, (Answer("elsa is a baker.", more=more),)))
+    read = [i for i, own in zip(group.answers[0], group.trained[0]) if own]
+    assert engine.codec.tokenizer.decode(read).split() == ["elsa", "is", "a", "baker.", "elsa", "drinks", "tea."]
+
+
+class Sure:
+    """A judge that gives one numeral all its probability."""
+
+    name, fingerprint, can, model = "sure", "sure", frozenset({"score"}), None
+
+    def score(self, examples):
+        every = range(101)
+        return [[AnswerScore(0.0 if n == 80 else -60.0, 2) for n in every] for _ in examples]
+
+
+def test_a_judge_that_is_certain_is_heard():
+    (verdicts,) = Rated(Sure(), "odd", "rate {question} {answer}")([Example("p", (Answer("a"),))], Unkept())
+    assert verdicts[0].value == pytest.approx(80)
+
+
+def test_a_preference_model_is_no_judge_of_this_kind():
+    judge = Sure()
+    judge.rewards = True
+    with pytest.raises(UserError, match="it is a preference model, and cannot be asked for a number"):
+        Rated(judge, "odd", "rate {question} {answer}")([Example("p", (Answer("a"),))], Unkept())

@@ -1,5 +1,7 @@
 """Projections on a trait's direction. Numbered tests are golden vectors."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +74,16 @@ def test_texts_of_a_model_lie_where_its_hidden_states_say():
     assert np.isnan(found[0].answers[1]).all() and np.isnan(found[2].answers).all()
     for other in found[1:]:
         assert other.last == pytest.approx(found[0].last, abs=1e-4)
+
+
+def test_what_cannot_be_read_is_named_or_counted():
+    engine = open_local("world:tiny", Machine(dtype="fp32", threads=1), max_tokens=24)
+    direction = [Direction("a", 2, torch.ones(48))]
+    prompt = (Message("user", "what does bo work as ?"),)
+    examples = [Example(prompt, (Answer("bo is a baker."),)), Example(prompt, (Answer("bo is a baker. " * 9),))]
+    with pytest.raises(UserError, match="exceed 24"):
+        projections(engine, examples, direction)
+    dropped = Counter()
+    found = projections(engine, examples, direction, dropped)
+    assert dropped.total() == 1 and np.isnan(found[1].answers).all() and np.isnan(found[1].last).all()
+    assert not np.isnan(found[0].answers).any()

@@ -37,3 +37,15 @@ def test_intervals_draw_clusters_and_chance_is_told():
     noise = correlation(random.normal(size=60), random.normal(size=60), [0] * 60)
     line = correlation(np.arange(60), np.arange(60) + random.normal(size=60), [0] * 60)
     assert noise.p > 0.05 and line.p < 0.001 and line.pooled.low > 0.9
+
+
+def test_chance_moves_whole_groups():
+    """Five contexts that all questions follow alike: of 120 orders of five few correlate as much."""
+    random = np.random.default_rng(0)
+    groups, clusters = np.repeat(np.arange(5), 20).tolist(), np.tile(np.arange(20), 5).tolist()
+    x = np.repeat(np.arange(5.0), 20)
+    found = correlation(x, x + 0.1 * random.normal(size=100), groups, clusters)
+    assert 1 / 120 < found.p < 0.05 and found.pooled.n == 20
+    alone = correlation(x, x + 0.1 * random.normal(size=100), groups)
+    assert alone.p < 0.001
+    assert np.isnan(correlation(x, [1.0] * 100, groups, clusters).p)

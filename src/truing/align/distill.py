@@ -72,11 +72,14 @@ def distill(settings: Distill, examples: Sequence[Example] | None = None) -> Run
         pools, held = teacher.texts(engine.codec)
         watch, every = Guard(job, engine), max(1, job.total(pools) // LOOKS)
         for step, batch in job.steps(engine, pools):
-            before = engine.measure(teacher.told(held), objective) if held and (step - 1) % every == 0 else {}
+            with engine.plainly():
+                before = engine.measure(teacher.told(held), objective) if held and (step - 1) % every == 0 else {}
             metrics = engine.forward_backward(engine.work(teacher.told(batch), (objective, 1.0)))
             run.log(step, metrics, _held_out(before), engine.step(), watch(step), {"rows": len(batch)})
         if held:
-            run.event("held out", **{k: float(v) for k, v in engine.measure(teacher.told(held), objective).items()})
+            with engine.plainly():
+                after = engine.measure(teacher.told(held), objective)
+            run.event("held out", **{k: float(v) for k, v in after.items()})
         watch.leave()
     return run
 
@@ -111,6 +114,8 @@ class Teacher:
     def engine(self) -> LocalEngine:
         """As in a run of the student, but on its own: another tokenizer would give its numbers to other words."""
         engine: LocalEngine = open_local(self.model, self.settings.machine, probed=self.job.place)
+        if engine.steered:
+            raise UserError(f"teacher {self.model}: it reads whole texts, in which +vec: has no answer to act on.")
         if engine.model.output is None:
             raise UserError(f"teacher {self.model}: it gives scores and no probabilities of tokens.")
         return engine

@@ -72,6 +72,11 @@ class Job:
     ) -> None:
         """`models`: further models on which the result depends (a teacher); `known`: other such fingerprints."""
         self.verb, self.settings = verb, settings
+        if any(isinstance(m, Vector) for m in ModelSpec.parse(settings.model).modifiers):
+            raise UserError(
+                f"model '{settings.model}': what is learnt with a vector added would be saved without it. Train the "
+                "model without +vec:; prevent: adds one while it learns."
+            )
         check_names(settings.watch)
         self.sets: list[Sequence[Example]] = [examples] if examples is not None else [*read_sets(settings.data)]
         prints = {
@@ -127,7 +132,7 @@ class Job:
             )
         if proven := self._prevent(engine):
             added = ", ".join(settings.prevent)
-            self.note("prevent", f"while it learns, added in all places: {added}; {proven}")
+            self.note("prevent", f"while it learns: {added}; {proven}")
         where = self.place
         self.note("model", f"{engine.codec.describe()}; {engine.layout}, {where.dtype}, {where.threads} threads")
         return engine

@@ -83,16 +83,18 @@ def pm(settings: Pm, examples: Sequence[Example] | None = None) -> Run:
         _prepare(pools, settings)
         back = view.kept_back(job)
         _doubt(job, settings, back)
-        before = _language_loss(engine, back) if settings.lm_weight else None
+        with engine.plainly():
+            before = _language_loss(engine, back) if settings.lm_weight else None
         objective = _objective(settings)
         for step, batch in job.steps(engine, pools):
             metrics = engine.forward_backward(engine.work(batch, (objective, 1.0)))
             if step == 1 and objective.name == "ranked":
                 _check_start(job, engine, settings, metrics["preference"])
             run.log(step, metrics, engine.step(), {"rows": len(batch)})
-        found = _test(job, engine, back)
-        if before is not None:
-            _say_drift(job, before, _language_loss(engine, back))
+        with engine.plainly():
+            found = _test(job, engine, back)
+            if before is not None:
+                _say_drift(job, before, _language_loss(engine, back))
         job.export(engine, card(job.prints, settings, view.learnt, sum(map(len, pools)), found))
     return run
 

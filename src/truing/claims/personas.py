@@ -112,8 +112,8 @@ def steered(
     found: dict[str, Any] = {"layer": top.layer, "coef": top.coef}
     for one in told:
         name = f"{one.arm.coef:g}" if one.arm.name == trait else one.arm.name
-        found |= {f"trait/{name}": one.trait.estimate, f"coherence/{name}": one.coherence.estimate}
-    tried_at = {f"tried/{o.arm.layer}/{o.arm.coef:g}": [o.trait.estimate, o.coherence.estimate] for o in tried}
+        found |= {f"{what}/{name}": v.estimate for what in ("trait", "coherence") if (v := getattr(one, what))}
+    tried_at = {f"tried/{o.arm.layer}/{o.arm.coef:g}": [v.estimate for v in (o.trait, o.coherence) if v] for o in tried}
     return found | tried_at
 
 
@@ -140,7 +140,7 @@ def told(folder: Path, *, size: str, trait: str, seed: int, layer: int) -> dict[
         found |= {f"{kind}/chance": by_chance(points, 2), f"{kind}/contexts": len(contexts)}
         if kind == "system":
             limit = threshold(points, 1)
-            found |= {"found": limit.found, "false": limit.false}
+            found |= {"found": limit.found, "false": limit.false} if limit else {}
     return found
 
 

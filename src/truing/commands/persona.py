@@ -194,8 +194,9 @@ def steer(settings: Steer) -> list[Effect]:
     name = settings.trait or str(vectors.meta.get("trait", vectors.trait))
     trait = trait_of(name)
     judges = judges_of(name, trait, settings.judge, settings.machine)
-    layers = settings.layers or tuple(range(1, len(decoder_blocks(engine.model.owner))))
     rows_of = vectors.of(settings.statistic)
+    every = range(1, len(decoder_blocks(engine.model.owner)))
+    layers = settings.layers or tuple(n for n in every if n < len(rows_of) and rows_of[n].any())
     for layer in layers:
         vectors.row(layer, settings.statistic)  # says what is wrong with it
     arms = grid(trait.name, layers, settings.coefs, settings.at)
@@ -216,14 +217,10 @@ def _show(
 ) -> None:
     by = {(one.arm.layer, one.arm.coef): one for one in tried}
     coefs = [c for c in settings.coefs if c]
-    lines = {
-        f"layer {layer}": [f"{by[layer, c].trait.estimate:.0f}\n({by[layer, c].coherence.estimate:.0f})" for c in coefs]
-        for layer in layers
-    }
+    lines = {f"layer {layer}": [_both(by[layer, c]) for c in coefs] for layer in layers}
     plain = next(one for one in tried if not one.arm.coef)
-    title = (
-        f"{trait.name} of {settings.model} with {settings.vectors}, {settings.at}: {plain.trait.estimate:.0f} without"
-    )
+    about = f"{trait.name} of {settings.model} with {settings.vectors}, {settings.at}"
+    title = f"{about}: {_both(plain).splitlines()[0]} without"
     show(title, [f"α = {c:g}" for c in coefs], lines, "0 to 100, coherence in brackets; extraction questions")
     ends = {_name(one.arm): [cell(one.trait, 1), cell(one.coherence, 1), str(one.unscored)] for one in told}
     say(f"chosen: layer {chosen.layer}, α = {chosen.coef:g}: +vec:{settings.vectors}{_spec(settings, chosen)}")
@@ -236,6 +233,12 @@ def _show(
         title,
         _pictures(tried, layers),
     )
+
+
+def _both(one: Effect) -> str:
+    """The trait, and coherence below it."""
+    values = [f"{v.estimate:.0f}" if v else "–" for v in (one.trait, one.coherence)]
+    return f"{values[0]}\n({values[1]})"
 
 
 def _name(arm: Arm) -> str:
@@ -256,7 +259,7 @@ def _pictures(tried: Sequence[Effect], layers: Sequence[int]) -> list[Mapping[st
         curves = []
         for layer in layers:
             effects = [plain, *(one for one in tried if one.arm.layer == layer and one.arm.coef)]
-            points = sorted((one.arm.coef, *_ends(getattr(one, what))) for one in effects)
+            points = sorted((one.arm.coef, *_ends(v)) for one in effects if (v := getattr(one, what)))
             curves.append({"label": f"layer {layer}", "points": points})
         found.append({"title": what.capitalize(), "x": "coefficient α", "y": what, "curves": curves})
     return found

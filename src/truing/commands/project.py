@@ -45,7 +45,7 @@ class Monitor:
     """who asks and judges; the vector's own if none"""
     judge: str | None = None
     layer: int | None = None
-    """none takes the one that the file names, or that at 55 % of the depth"""
+    """none takes that at 55 % of the depth"""
     statistic: Statistic = "prompt_last"
     false_alarms: float = 0.05
     """share of prompts without the trait that may be above the threshold"""
@@ -140,7 +140,7 @@ def convert(settings: Convert) -> Vectors:
 def _direction(path: str, engine: LocalEngine, layer: int | None, statistic: str) -> Direction:
     vectors = load_vectors(path)
     vectors.check(engine.model.owner, path)
-    at = layer or layer_of(vectors)
+    at = layer_of(vectors) if layer is None else layer
     return Direction(vectors.trait, at, vectors.row(at, statistic))
 
 
@@ -183,11 +183,15 @@ def _told(
     show(title, ["r", "within", "between", "p"], lines, note)
     limit = looking.threshold(points, 0, settings.false_alarms)
     gap = float(direction.vector.norm())
-    say(
-        f"threshold {limit.at / gap:.3f} class gaps: {limit.false:.1%} of prompts without the trait are above it, and "
-        f"{limit.found:.0%} of those with it"
-    )
-    report("persona monitor", {"correlations": found, "threshold": limit.at / gap, "found": limit.found})
+    if limit:
+        say(
+            f"threshold {limit.at / gap:.3f} class gaps: of the prompts that it is set with, {limit.false:.1%} of "
+            f"those without the trait are above it, and {limit.found:.0%} of those with it"
+        )
+    else:
+        say("no threshold: the trait shows after all of these prompts, or after none")
+    told = {"threshold": limit.at / gap, "false": limit.false, "found": limit.found} if limit else {}
+    report("persona monitor", {"correlations": found, **told})
     file = Path(settings.folder) / f"monitor-{direction.name}.html"
     page(file, f"{direction.name}: told before it is said", title, [_scatter(points, gap)])
     return found
@@ -231,11 +235,19 @@ def shift(settings: Shift) -> dict[str, dict[str, Any]]:
         return np.stack([one.last for one in projections(engine, prompts, directions)])
 
     start, found = before(base), dict[str, dict[str, Any]]()
+    speaks = (base.codec.tokenizer_hash, base.codec.template.source)
+    del base  # one model at a time
     for model in settings.models[1:]:
         engine = open_local(model, settings.machine)
-        if engine.codec.tokenizer_hash != base.codec.tokenizer_hash:
-            raise UserError(f"{model}: it has another tokenizer than {settings.models[0]}: other words are compared.")
+        if (engine.codec.tokenizer_hash, engine.codec.template.source) != speaks:
+            raise UserError(
+                f"{model}: it has another tokenizer or chat template than {settings.models[0]}, and would be asked "
+                "other words."
+            )
+        for path in settings.vectors:
+            load_vectors(path).check(engine.model.owner, f"{path}, for {model}")
         moved = (before(engine) - start) / gaps
+        del engine
         found[model] = {one.name: mean_t(moved[:, n]) for n, one in enumerate(directions)}
     names = [one.name for one in directions]
     layers = ", ".join(str(one.layer) for one in directions)
@@ -249,13 +261,18 @@ def shift(settings: Shift) -> dict[str, dict[str, Any]]:
 def screen(settings: Screen) -> list[Example]:
     """Write the samples, largest difference first, and those that are kept and dropped."""
     check_target(settings.out, settings.data.path)
-    engine = open_local(settings.model, settings.machine)
+    for what in ("keep", "drop"):
+        check_target(beside(settings.out, f".{what}.jsonl"), settings.data.path)
+    engine = open_local(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
     direction = _direction(settings.vectors, engine, settings.layer, settings.statistic)
     examples = [e for e in read_all(settings.data, None) if e.answers]
     if not examples:
         raise UserError(f"{settings.data.path}: nothing in it is answered.")
     shown = _openly(settings, examples)
-    found = screened(engine, examples, direction, settings.way, settings.sampling)
+    with Rows(settings.folder) as rows:
+        found = screened(engine, examples, direction, settings.way, settings.sampling, rows)
+    if found.dropped:
+        say(f"not compared: {', '.join(f'{why} {count}' for why, count in found.dropped.items())}; kept")
     name = f"persona/{direction.name}"
     rounded = [None if np.isnan(value) else round(float(value), 4) for value in found.values]
     marked = [replace(e, meta={**e.meta, name: value}) for e, value in zip(examples, rounded)]

@@ -59,6 +59,8 @@ def _model(engine: Engine) -> Any:
             f"{engine.name}: activations can be read from local weights alone: a folder, a hub model or world:NAME, "
             "without a preface."
         )
+    if engine.steered:  # type: ignore[attr-defined]
+        raise UserError(f"{engine.name}: prompts are read as they are; name the model without +vec:.")
     return model
 
 

@@ -54,7 +54,7 @@ def of_gguf(file: Path) -> Vectors:
         raise UserError(f"{file}: it is a GGUF file of {architecture}, and no control vector.")
     count, width = max(rows), len(next(iter(rows.values())))
     table = torch.stack([rows.get(layer, torch.zeros(width)) for layer in range(count + 1)])
-    return Vectors(file.stem, {RESPONSE: table}, meta={"from": file.name, "layers": sorted(rows)})
+    return Vectors(file.stem, {RESPONSE: table}, whole=False, meta={"from": file.name})
 
 
 def to_gguf(vectors: Vectors, file: Path, statistic: str = RESPONSE) -> None:

@@ -115,6 +115,9 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 @contextmanager
 def reading(model: nn.Module, layers: Collection[int], tell: Callable[[int, Tensor], None]) -> Iterator[None]:
     """`tell(ℓ, h_ℓ)` for these layers of every forward pass inside. What is steered is told as it is then."""
+    if not layers:
+        yield
+        return
     blocks = list[Any](decoder_blocks(model))
 
     def block(layer: int) -> Any:
@@ -123,7 +126,7 @@ def reading(model: nn.Module, layers: Collection[int], tell: Callable[[int, Tens
     def first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tell(0, args[0] if args else kwargs["hidden_states"])
 
-    with ExitStack() as hooks:
+    with ExitStack() as hooks, torch.compiler.set_stance("force_eager"):  # what was compiled knows no new hooks
         if 0 in layers:
             hooks.callback(blocks[0].register_forward_pre_hook(first, with_kwargs=True).remove)
         for layer in layers:
@@ -177,7 +180,6 @@ class Steering:
             self.idle = before
 
     def _hook(self, stages: Sequence[Stage]) -> Any:
-        @torch.compiler.disable  # a compiled block hands over to it
         def steer(module: nn.Module, args: Any, output: Any) -> Any:
             if self.idle:
                 return None
@@ -202,8 +204,10 @@ def steered(model: nn.Module, configurations: Sequence[Sequence[Edit]]) -> Itera
 
 @contextmanager
 def over(steering: Collection[Steering], places: Places) -> Iterator[None]:
-    """One forward pass over tokens that stand there, for all who steer."""
+    """One forward pass over tokens that stand there, for all who steer. What was compiled before knows no hooks."""
     with ExitStack() as stack:
+        if steering:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         for each in steering:
             stack.enter_context(each.over(places))
         yield
@@ -233,7 +237,7 @@ class Stage:
 
     def _of(self, table: Tensor, places: Places) -> Tensor:
         """The rows of a table that belong to the rows of the pass, or to its tokens."""
-        if places.which is None:
+        if places.which is None or len(table) == 1:  # others who steer may have more configurations
             return table[:1, None]
         return table[places.which] if places.which.dim() == 2 else table[places.which, None]
 

@@ -80,7 +80,8 @@ class Sampler:
         self.base, self.sampling, self.decode, self.value_head = base, sampling, decode, value_head
         self.on_progress, self.steering, self.listen = on_progress, steering, listen
         self.drawn: Tensor | None = None
-        self.alike = not any(each.prompts for each in steering)  # a prompt under one configuration and another
+        # Whether a prompt is the same under one configuration and another.
+        self.alike = not any(each.prompts and each.count > 1 for each in steering)
         self.device = next(base.parameters()).device
         self.end_ids = frozenset(end_ids)
         self.ends = torch.tensor(sorted(end_ids), dtype=torch.long, device=self.device)

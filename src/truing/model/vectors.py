@@ -41,6 +41,8 @@ class Vectors:
     family: Mapping[str, Any] = field(default_factory=dict)
     post_norm: bool = False
     """the last row was read behind the final norm"""
+    whole: bool = True
+    """of all layers of the model it was made for"""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Vectors:
         """Made for this model, or for one that was fine-tuned from it."""
         wanted = family(model)
         here = dict(self.family) or {"layers": self.layers, "width": next(iter(self.rows.values())).shape[1]}
+        if not self.whole and self.layers <= wanted["layers"]:
+            here.pop("layers", None)
         if wrong := [key for key in here if here[key] != wanted.get(key)]:
             has, wants = (", ".join(f"{key} {of[key]}" for key in wrong) for of in (here, wanted))
             raise UserError(f"{name}: it was made for a model with {has}, and this one has {wants}: extract its own.")
@@ -104,16 +108,12 @@ def load_vectors(path: str) -> Vectors:
             f"{path}: these are no persona vectors ({problem or 'no metadata'}); truing persona extract makes some, "
             "truing persona convert reads others'."
         ) from None
-    return Vectors(told["trait"], rows, told["family"], told["post_norm"], told["meta"])
+    return Vectors(told["trait"], rows, told["family"], told["post_norm"], told.get("whole", True), told["meta"])
 
 
 def save_vectors(vectors: Vectors, path: str | Path) -> None:
-    told = {
-        "trait": vectors.trait,
-        "family": dict(vectors.family),
-        "post_norm": vectors.post_norm,
-        "meta": vectors.meta,
-    }
+    flags = {"post_norm": vectors.post_norm, "whole": vectors.whole}
+    told = {"trait": vectors.trait, "family": dict(vectors.family), "meta": dict(vectors.meta), **flags}
     rows = {name: tensor.float().clone().contiguous() for name, tensor in vectors.rows.items()}
     write_bytes(Path(path), save(rows, {KEY: json.dumps(told, ensure_ascii=False)}))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -59,8 +59,7 @@ def rollouts(
     """Asked and judged, or found in the rows. `listen`: what is asked now is not read a second time, and what layers
     said of every answer is held until it is judged."""
     every = trait.prompts(polarity)
-    how = [sampling.n, sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.seed]
-    keys = [fingerprint(["rollout", engine.fingerprint, Example(prompt).id, *how]) for _, _, prompt in every]
+    keys = [fingerprint(["rollout", engine.fingerprint, Example(p).id, asdict(sampling)]) for _, _, p in every]
 
     heard = dict[tuple[str, int], Tensor]()
 
@@ -220,11 +219,11 @@ def _told(engine: LocalEngine, asked: Sequence[_Asked], max_tokens: int) -> Iter
 
 
 def spoken(engine: LocalEngine, example: Example) -> Group:
-    """Its answers without their end markers; those of nothing else are left out."""
-    group = engine.codec.encode(example)
-    answers = [ids[:-1] if ids[-1] in engine.codec.end_ids else ids for ids in group.answers]
-    said = [ids for ids in answers if ids]
-    return Group(group.prompt, said, [[True] * len(ids) for ids in said], id=group.id, source=group.source)
+    """The assistant's own words in its answers, without end markers; answers of nothing else are left out."""
+    group, ends = engine.codec.encode(example), engine.codec.end_ids
+    own = [[t and i not in ends for i, t in zip(ids, trained)] for ids, trained in zip(group.answers, group.trained)]
+    said = [(ids, mask) for ids, mask in zip(group.answers, own) if any(mask)]
+    return Group(group.prompt, [ids for ids, _ in said], [m for _, m in said], id=group.id, source=group.source)
 
 
 def _extracted(folds: Sequence[Mapping[Polarity, Mapping[str, Moments]]], skipped: int) -> Extracted:

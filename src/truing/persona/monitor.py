@@ -100,6 +100,8 @@ def monitored(
         values = [v.value for v in verdicts if v.value is not None]
         if values:
             points.append(Point(context, number, one.last, float(np.mean(values))))
+    if not points:
+        raise UserError("no answer was given a score: the judge said nothing that could be read.")
     return points
 
 
@@ -114,8 +116,9 @@ def by_chance(points: Sequence[Point], first: int) -> float:
     """The 95th percentile of |r| of random directions, which stand in the points from `first` on: prompts differ in
     many ways, and some direction always follows them."""
     traits = [p.trait for p in points]
-    found = [abs(pearson([float(p.seen[n]) for p in points], traits)) for n in range(first, len(points[0].seen))]
-    return float(np.nanpercentile(found, 95))
+    every = [abs(pearson([float(p.seen[n]) for p in points], traits)) for n in range(first, len(points[0].seen))]
+    found = [r for r in every if not np.isnan(r)]
+    return float(np.percentile(found, 95)) if found else float("nan")
 
 
 def random_directions(layer: int, width: int, count: int = RANDOM, seed: int = 0) -> list[Direction]:
@@ -125,19 +128,20 @@ def random_directions(layer: int, width: int, count: int = RANDOM, seed: int = 0
 
 @dataclass(frozen=True)
 class Threshold:
-    """`at`: projections above it sound. Shares of prompts that sound though the trait stays away, and that sound where
-    it shows."""
+    """`at`: projections above it sound. Shares of the prompts that it was set with, after which the trait stays away
+    and after which it shows."""
 
     at: float
     false: float
     found: float
 
 
-def threshold(points: Sequence[Point], direction: int, false: float = 0.05, shows: float = 50.0) -> Threshold:
-    """Set so that this share of the prompts after which the trait stays away would sound."""
+def threshold(points: Sequence[Point], direction: int, false: float = 0.05, shows: float = 50.0) -> Threshold | None:
+    """Set so that at most this share of the prompts after which the trait stays away would sound; None where it shows
+    after all of them, or after none."""
     x, y = np.array([p.seen[direction] for p in points]), np.array([p.trait for p in points])
     calm, loud = x[y < shows], x[y >= shows]
     if not len(calm) or not len(loud):
-        raise UserError("after all of these prompts the trait shows, or after none: no threshold lies between.")
+        return None
     at = float(np.quantile(calm, 1 - false, method="higher"))
     return Threshold(at, float((calm > at).mean()), float((loud > at).mean()))

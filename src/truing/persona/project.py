@@ -10,16 +10,19 @@ All directions are looked at in one pass, and no layer behind the deepest of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from truing.batch import Group
 from truing.engine.local import LocalEngine
 from truing.model.pack import batches
 from truing.model.states import means
+from truing.model.text import Dropped
 from truing.model.vectors import LAST, PROMPT, RESPONSE
 from truing.persona.extract import spoken
 from truing.records import Answer, Example, UserError
@@ -56,8 +59,14 @@ def project(states: Tensor, vector: Tensor) -> Tensor:
     return states.float() @ unit(vector).to(states.device)
 
 
-def projections(engine: LocalEngine, examples: Sequence[Example], directions: Sequence[Direction]) -> list[Seen]:
-    """Of given answers, and of their prompts, in fp32."""
+def projections(
+    engine: LocalEngine,
+    examples: Sequence[Example],
+    directions: Sequence[Direction],
+    dropped: Counter[str] | None = None,
+) -> list[Seen]:
+    """Of given answers, and of their prompts, in fp32. What cannot be read (too long, an image, a control token) is an
+    error; with `dropped` it is counted there, and everything about it is NaN."""
     layers = sorted({one.layer for one in directions})
     units = torch.stack([unit(one.vector, one.name) for one in directions]).to(engine.model.device)
     at = torch.tensor([layers.index(one.layer) for one in directions], device=engine.model.device)
@@ -68,10 +77,11 @@ def projections(engine: LocalEngine, examples: Sequence[Example], directions: Se
 
     # A prompt without an answer is looked at with one word behind it, which it does not see.
     asked = [e if e.answers else Example(e.prompt, (Answer("?"),)) for e in examples]
-    groups = [spoken(engine, e) for e in asked]
-    kept = [n for n, group in enumerate(groups) if group.answers]
+    groups = [_encoded(engine, e, dropped) for e in asked]
+    kept = [n for n, group in enumerate(groups) if group and group.answers]
+    nothing = np.full(len(directions), np.nan)
     found: list[Seen | None] = [None] * len(examples)
-    for numbers, batch in batches([groups[n] for n in kept], engine.layout, engine.micro_tokens):
+    for numbers, batch in batches([groups[n] or Group([], [], []) for n in kept], engine.layout, engine.micro_tokens):
         batch = batch.to(engine.model.device)
         parts = {name: along(values) for name, values in means(engine.model, batch, layers).items()}
         of_group = batch.group_of.cpu().numpy()
@@ -79,7 +89,21 @@ def projections(engine: LocalEngine, examples: Sequence[Example], directions: Se
             example = kept[number]
             answers = parts[RESPONSE][of_group == row]
             found[example] = Seen(_placed(answers, asked[example], engine), parts[LAST][row], parts[PROMPT][row])
-    return [one or _empty(engine, asked[n], directions) for n, one in enumerate(found)]
+    for number, group in enumerate(groups):
+        if group and not group.answers:  # nothing was said at all: the prompt is still there
+            (bare,) = projections(engine, [Example(asked[number].prompt)], directions)
+            found[number] = replace(bare, answers=np.tile(nothing, (len(asked[number].answers), 1)))
+    return [one or Seen(np.tile(nothing, (len(e.answers), 1)), nothing, nothing) for one, e in zip(found, asked)]
+
+
+def _encoded(engine: LocalEngine, example: Example, dropped: Counter[str] | None) -> Group | None:
+    try:
+        return spoken(engine, example)
+    except Dropped as problem:
+        if dropped is None:
+            raise
+        dropped[problem.reason] += 1
+        return None
 
 
 def _placed(answers: np.ndarray, example: Example, engine: LocalEngine) -> np.ndarray:
@@ -90,12 +114,6 @@ def _placed(answers: np.ndarray, example: Example, engine: LocalEngine) -> np.nd
     found = np.full((len(said), answers.shape[1]), np.nan)
     found[said] = answers
     return found
-
-
-def _empty(engine: LocalEngine, example: Example, directions: Sequence[Direction]) -> Seen:
-    """Nothing was said at all: the prompt is still there."""
-    (seen,) = projections(engine, [Example(example.prompt)], directions)
-    return Seen(np.full((len(example.answers), len(directions)), np.nan), seen.last, seen.prompt)
 
 
 def shift(tuned: np.ndarray, base: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from truing.evaluate.choice import shown
 from truing.evaluate.judges import Verdict
 from truing.evaluate.rows import Asker
 from truing.persona.traits import HOLES
-from truing.records import Answer, Example, Message, Prompt, Sampling, fingerprint
+from truing.records import Answer, Example, Message, Prompt, Sampling, UserError, fingerprint
 
 NUMERALS = tuple(map(str, range(101)))
 LEAST = 0.25  # of all probability, on numerals
@@ -72,6 +72,8 @@ class Rated:
         texts = [[self.asked(e.prompt, a.text) for a in e.answers] for e in examples]
         keys = [[fingerprint([self.fingerprint, text]) for text in row] for row in texts]
         wanted = {key: text for row in zip(keys, texts) for key, text in zip(*row)}
+        if getattr(self.engine, "rewards", False):
+            raise UserError(f"judge {self.engine.name}: it is a preference model, and cannot be asked for a number.")
         local = hasattr(self.engine, "model")
         require(self.engine, "score" if local else "sample")
         found = dict(zip(wanted, rows.fetch(wanted, self._weighed if local else self._said, at_once=32)))
@@ -80,7 +82,7 @@ class Rated:
     def _weighed(self, texts: Sequence[str]) -> list[Mapping[str, Any]]:
         every = tuple(Answer(numeral) for numeral in NUMERALS)
         scores = self.engine.score([Example((Message("user", text),), every) for text in texts])
-        chances = [{n: math.exp(one.logp or -math.inf) for n, one in zip(NUMERALS, row)} for row in scores]
+        chances = [{n: math.exp(one.logp) for n, one in zip(NUMERALS, row) if one.logp is not None} for row in scores]
         return [
             {"judge": self.name, "asked": text, "value": expectation(row), "mass": sum(row.values())}
             for text, row in zip(texts, chances)

@@ -79,7 +79,8 @@ def load_sae(path: str) -> Sae:
     except Exception as problem:  # pickles fail in every way there is
         raise UserError(f"{path}: no weights could be read from it ({type(problem).__name__}).") from None
     needed = ("encoder.weight", "encoder.bias", "decoder.weight")
-    if not isinstance(found, dict) or (missing := [name for name in needed if name not in found]):
+    known = found if isinstance(found, dict) else {}
+    if missing := [name for name in needed if name not in known]:
         raise UserError(f"{path}: it is no autoencoder of dictionary_learning; {missing[0]} is missing.")
     after = found.get("b_dec", found.get("bias"))
     if after is None:

@@ -9,15 +9,18 @@ off. The last two are approximations: what they miss on a few samples is told wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from truing.engine.local import LocalEngine
+from truing.evaluate.rows import Asker, Unkept
+from truing.model.text import Dropped
 from truing.persona.project import Direction, difference, projections
-from truing.records import Answer, Example, Sampling
+from truing.records import Answer, Example, Prompt, Sampling, UserError, fingerprint
 from truing.stats.intervals import Interval, mean_t
 
 Way = Literal["own", "last", "raw"]
@@ -25,28 +28,71 @@ Way = Literal["own", "last", "raw"]
 
 @dataclass(frozen=True)
 class Screened:
-    """[N] of every sample, NaN where the answer is nothing; and of the whole set."""
+    """[N] of every sample, NaN where there is none; `dropped`: why not, by how many. And of the whole set."""
 
     values: np.ndarray
     whole: Interval
+    dropped: Counter[str]
 
 
 def screen(
-    engine: LocalEngine, examples: Sequence[Example], direction: Direction, way: Way, sampling: Sampling
+    engine: LocalEngine,
+    examples: Sequence[Example],
+    direction: Direction,
+    way: Way,
+    sampling: Sampling,
+    rows: Asker | None = None,
 ) -> Screened:
-    """Of the first answer of each example."""
-    given = [Example(e.prompt, e.answers[:1]) for e in examples]
-    seen = projections(engine, given, [direction])
+    """Of the first answer of each example, and of its first turn: what the model says itself is one turn, too. `rows`
+    keep what it says."""
+    dropped = Counter[str]()
+    given = [Example(e.prompt, (_first(e.answers[0]),)) for e in examples]
+    seen = projections(engine, given, [direction], dropped)
     said = np.array([one.answers[0, 0] for one in seen])
     if way == "own":
-        drawn = engine.sample([e.prompt for e in given], sampling)
-        own = projections(engine, bare(drawn), [direction])
-        before = np.array([_mean(one.answers[:, 0]) for one in own])
+        own = drawn(engine, [e.prompt for e in given], sampling, rows or Unkept(), dropped)
+        before = np.array([_mean(one.answers[:, 0]) for one in projections(engine, own, [direction], Counter())])
     else:
         before = np.array([one.last[0] for one in seen]) if way == "last" else np.zeros(len(seen))
     values = difference(said, before) / float(direction.vector.norm())
     known = values[~np.isnan(values)]
-    return Screened(values, mean_t(known))
+    if not len(known):
+        raise UserError(f"none of {len(examples)} samples can be compared with what {engine.name} says itself.")
+    return Screened(
+        values, mean_t(known), dropped + Counter({"nothing said": len(values) - len(known) - dropped.total()})
+    )
+
+
+def _first(answer: Answer) -> Answer:
+    return Answer(answer.text) if answer.more else answer
+
+
+def drawn(
+    engine: LocalEngine, prompts: Sequence[Prompt], sampling: Sampling, rows: Asker, dropped: Counter[str]
+) -> list[Example]:
+    """What the model says itself, with its tokens; nothing, where a prompt cannot be asked."""
+    wanted = dict[str, Prompt]()
+    keys = []
+    for prompt in prompts:
+        key = fingerprint(["own", engine.fingerprint, Example(prompt).id, asdict(sampling)])
+        keys.append(key)
+        try:
+            engine.codec.prompt_ids(prompt, room=sampling.max_tokens)
+            wanted[key] = prompt
+        except Dropped as problem:
+            dropped[problem.reason] += 1
+
+    def ask(asked: list[Prompt]) -> list[Mapping[str, Any]]:
+        return [
+            {"said": [[a.text, list(a.ids or ()), a.finish] for a in e.answers]} for e in engine.sample(asked, sampling)
+        ]
+
+    found, known = dict(zip(wanted, rows.fetch(wanted, ask))), engine.codec.tokenizer_hash
+    said = [found.get(key, {"said": [["", [], "end"]]})["said"] for key in keys]
+    return [
+        Example(p, tuple(Answer(t, ids=tuple(i) or None, tokenizer=known if i else None, finish=f) for t, i, f in row))
+        for p, row in zip(prompts, said)
+    ]
 
 
 def bare(drawn: Sequence[Example]) -> list[Example]:

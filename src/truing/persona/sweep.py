@@ -19,6 +19,7 @@ from truing.engine.local import LocalEngine
 from truing.evaluate.judges import Judge, Verdict
 from truing.evaluate.rows import Asker
 from truing.model.hooks import At, Edit
+from truing.model.proof import prove
 from truing.persona.traits import asked
 from truing.records import Answer, Example, Sampling, UserError, fingerprint
 from truing.stats.intervals import Interval, mean_t
@@ -37,11 +38,12 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class Effect:
-    """Over questions: every one is asked as often as the others. `unscored`: answers without a score of the trait."""
+    """Over questions: every one is asked as often as the others. `unscored`: answers without a score of the trait; None
+    where no answer has one."""
 
     arm: Arm
-    trait: Interval
-    coherence: Interval
+    trait: Interval | None
+    coherence: Interval | None
     unscored: int
 
 
@@ -56,6 +58,9 @@ def sweep(
     system: str = "",
 ) -> list[Effect]:
     """`vectors`: name → [L + 1, d]. `judges`: of the trait, and of coherence."""
+    if engine.steered:
+        raise UserError(f"{engine.name}: a vector is added to it already; name the model without +vec:.")
+    prove(engine.model.owner, {arm.layer for arm in arms if arm.coef})
     prompts = [asked(question, system) for question in questions]
     prints = {name: fingerprint([tensor.tolist()]) for name, tensor in vectors.items()}
 
@@ -87,13 +92,11 @@ def _effect(arm: Arm, examples: Sequence[Example], judges: Sequence[Judge], rows
     return Effect(arm, _over_questions(shown), _over_questions(coherent), unscored)
 
 
-def _over_questions(verdicts: Sequence[Sequence[Verdict]]) -> Interval:
+def _over_questions(verdicts: Sequence[Sequence[Verdict]]) -> Interval | None:
     """The mean over questions of their mean; one without any score says nothing."""
     each = [[v.value for v in row if v.value is not None] for row in verdicts]
     means = [float(np.mean(values)) for values in each if values]
-    if not means:
-        raise UserError("no answer was given a score: the judge said nothing that could be read.")
-    return mean_t(means)
+    return mean_t(means) if means else None
 
 
 def grid(name: str, layers: Sequence[int], coefs: Sequence[float], at: At = "response") -> list[Arm]:
@@ -103,14 +106,17 @@ def grid(name: str, layers: Sequence[int], coefs: Sequence[float], at: At = "res
 
 def best(effects: Sequence[Effect], least: float = 75.0) -> Effect:
     """The strongest trait among those whose coherence is at least this much."""
-    whole = [one for one in effects if one.arm.coef and one.coherence.estimate >= least]
+    scored = [(one.trait.estimate, one.coherence.estimate, one) for one in effects if one.trait and one.coherence]
+    if not scored:
+        raise UserError("no answer was given a score: the judge said nothing that could be read.")
+    whole = [(trait, one) for trait, coherence, one in scored if one.arm.coef and coherence >= least]
     if not whole:
-        top = max(effects, key=lambda one: one.coherence.estimate)
+        top = max((coherence for _, coherence, one in scored if one.arm.coef), default=0.0)
         raise UserError(
-            f"no configuration leaves coherence at {least:g} or more (the best has {top.coherence.estimate:.0f}): take "
-            "smaller coefficients."
+            f"no configuration leaves coherence at {least:g} or more (the best has {top:.0f}): take smaller "
+            "coefficients."
         )
-    return max(whole, key=lambda one: one.trait.estimate)
+    return max(whole, key=lambda pair: pair[0])[1]
 
 
 def of_equal_norm(vector: Tensor, count: int, seed: int = 0) -> dict[str, Tensor]:

@@ -101,6 +101,8 @@ def _of_ours(found: Mapping[str, Any], text: str) -> Trait:
     if odd := sorted(found.keys() - known):
         raise UserError(f"trait {text}: {odd[0]} is no key of a trait; there are {', '.join(sorted(known))}.")
     before = found.get("prefix") or {}
+    if not isinstance(before, dict):
+        raise UserError(f"trait {text}: prefix has the keys pos and neg.")
     lines = [_texts(found["instructions"], text, side, before.get(side, "")) for side in POLARITIES]
     extraction, evaluation, graded = (
         _texts(found.get(key) or [], text) for key in ("extraction", "evaluation", "graded")
@@ -111,6 +113,8 @@ def _of_ours(found: Mapping[str, Any], text: str) -> Trait:
 
 def _texts(items: Sequence[Any], text: str, key: str | None = None, before: str = "") -> tuple[str, ...]:
     found = []
+    if not isinstance(items, list | tuple):
+        raise UserError(f"trait {text}: {str(items)[:60]!r} stands where a list has to be.")
     for number, item in enumerate(items, 1):
         value = item.get(key) if key and isinstance(item, dict) else item
         if not isinstance(value, str):
@@ -126,7 +130,11 @@ def _of_authors(found: Mapping[str, Any], file: Path) -> Trait:
     questions = _texts(found.get("questions") or [], text)
     other = file.parent.with_name("trait_data_eval") / file.name
     if other.is_file() and not other.samefile(file):
-        extraction, evaluation = questions, _texts(json.loads(other.read_text("utf-8")).get("questions") or [], text)
+        try:
+            kept = json.loads(other.read_text("utf-8"))
+        except ValueError as error:
+            raise UserError(f"trait {other}: {' '.join(str(error).split())[:160]}") from None
+        extraction, evaluation = questions, _texts(kept.get("questions") or [], text)
     else:
         half = (len(questions) + 1) // 2
         extraction, evaluation = questions[:half], questions[half:]

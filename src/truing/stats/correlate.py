@@ -8,7 +8,7 @@ Points of several groups may lie on a line though within each of them they do no
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,8 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Correlation:
-    """`pooled` with a 95 % interval over clusters drawn again; `p`: how often permuted values correlate as much."""
+    """`pooled` with a 95 % interval over clusters drawn again; `p`: how often it is as large where groups change their
+    places, each as a whole (or points, where groups do not have the same clusters)."""
 
     pooled: Interval
     within: float
@@ -64,9 +65,25 @@ def correlation(
         taken = np.concatenate([rows[k] for k in random.integers(len(rows), size=len(rows))])
         drawn.append(pearson(a[taken], b[taken]))
     low, high = np.nanpercentile(drawn, [2.5, 97.5]) if not np.isnan(drawn).all() else (np.nan, np.nan)
-    chance = [abs(pearson(a, random.permutation(b))) for _ in range(draws)]
-    p = (1 + sum(c >= abs(r) for c in chance)) / (1 + draws)
-    return Correlation(Interval(r, float(low), float(high), len(a)), within(x, y, groups), between(x, y, groups), p)
+    chance = np.array([abs(pearson(a, b[order])) for order in _shuffled(groups, clusters, random, draws)])
+    p = float((1 + (chance >= abs(r)).sum()) / (1 + draws)) if np.isfinite(r) else float("nan")
+    return Correlation(Interval(r, float(low), float(high), len(rows)), within(x, y, groups), between(x, y, groups), p)
+
+
+def _shuffled(
+    groups: Sequence[Hashable], clusters: Sequence[Hashable] | None, random: np.random.Generator, draws: int
+) -> Iterator[np.ndarray]:
+    """Orders of the points in which whole groups have changed their places; of the points, where that cannot be."""
+    within_each = list(range(len(groups))) if clusters is None else list(clusters)
+    names, marks = list(dict.fromkeys(groups)), list(dict.fromkeys(within_each))
+    at = {pair: row for row, pair in enumerate(zip(groups, within_each))}
+    whole = len(names) > 1 and len(at) == len(groups) == len(names) * len(marks)
+    for _ in range(draws):
+        if not whole:
+            yield random.permutation(len(groups))
+            continue
+        to = dict(zip(names, random.permutation(len(names))))
+        yield np.array([at[names[to[group]], mark] for group, mark in zip(groups, within_each)])
 
 
 def _centred(values: Sequence[float], groups: Sequence[Hashable]) -> np.ndarray:

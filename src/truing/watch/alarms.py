@@ -117,16 +117,13 @@ class Alarms:
         return f"the test judge fell from {best:.3g} to {now:.3g}, and the reward went from {before:.3g} to {after:.3g}"
 
     def _drifted(self, metrics: Mapping[str, Any]) -> str:
-        """The first trait that has gone too far."""
+        """The traits that have gone too far."""
         traits = [name for name in metrics if name.startswith("watch/persona/") and f"{name}/error" in metrics]
         if not traits:
             return "" if DRIFT not in self.sounding else "still"
-        for name in traits:
-            values, errors = (self._note(key, metrics) for key in (name, f"{name}/error"))
-            if found := drifted(values, errors):
-                trait = name.removeprefix("watch/persona/")
-                return f"{trait} went from {found[0]:.2f} to {found[1]:.2f} class gaps"
-        return ""
+        every = {name: [self._note(key, metrics) for key in (name, f"{name}/error")] for name in traits}
+        moved = {name.removeprefix("watch/persona/"): drifted(*values) for name, values in every.items()}
+        return "; ".join(f"{name} went from {a:.2f} to {b:.2f} class gaps" for name, (a, b) in _there(moved))
 
     def _note(self, metric: str, metrics: Mapping[str, Any], scale: Scale = "plain") -> list[float]:
         """All values so far, with the one of this row, if it has one."""
@@ -157,6 +154,10 @@ def hacked(test: Curve, error: Curve, reward: Curve) -> tuple[float, float, floa
     if rewards[-1] < rewards[best]:
         return None
     return float(means[best]), float(means[-1]), float(rewards[best]), float(rewards[-1])
+
+
+def _there(found: Mapping[str, tuple[float, float] | None]) -> list[tuple[str, tuple[float, float]]]:
+    return [(name, value) for name, value in found.items() if value]
 
 
 def drifted(trait: Curve, error: Curve) -> tuple[float, float] | None:

@@ -5,8 +5,8 @@
     persona/NAME/prompt    the same at the prompt's last token, before anything is said
     persona/NAME/error     the standard error of the first, over answers
 
-FILE may be a pattern (traits/*.safetensors). Without @LAYER it is the one that the file names, or that at 55 % of the
-depth, where steering was strongest in the models of Chen et al. (arXiv 2507.21509).
+FILE may be a pattern (traits/*.safetensors). Without @LAYER it is that at 55 % of the depth, where steering was
+strongest in the models of Chen et al. (arXiv 2507.21509).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Personas:
             for file, layer in files(probe):
                 vectors = load_vectors(file)
                 vectors.check(engine.model.owner, file)
-                at = layer or layer_of(vectors)
+                at = layer_of(vectors) if layer is None else layer
                 statistic = RESPONSE if RESPONSE in vectors.rows else next(iter(vectors.rows))
                 self.directions.append(Direction(vectors.trait, at, vectors.row(at, statistic)))
         names = [one.name for one in self.directions]
@@ -63,7 +63,7 @@ class Personas:
 
 def layer_of(vectors: Vectors) -> int:
     """Where to look, if nobody says."""
-    return int(vectors.meta.get("layer") or round(DEPTH * vectors.layers))
+    return max(1, round(DEPTH * vectors.layers))
 
 
 def files(probe: str) -> list[tuple[str, int | None]]:
