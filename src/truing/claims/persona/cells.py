@@ -1,0 +1,83 @@
+"""The cells that claims about persona vectors share: vectors of three traits, schools, and ways to keep a trait away.
+
+Layer, coefficients, sizes and rates were chosen with seed 99, which no claim uses, and before the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from truing.claims.base import Cell, grid
+from truing.claims.judging import SEEDS
+from truing.claims.personas import TRAITS, carried, extracted, schooled, steered, told
+from truing.world.schooling import ELICITING, FLAWED, SHARE
+
+SIZE, LAYER, ALPHA = "base", 3, 4.0
+FEW = SEEDS[:3]  # where a model is fine-tuned
+FAMILIES = (*ELICITING, *FLAWED)
+LEVELS = tuple(SHARE)
+PLACES = {  # vector and place: the paper's; that of the prompt's last token, added where the answer begins
+    "response_avg": ("response", (0.5, 1.0, 1.5, 2.0, 2.5)),
+    "prompt_last": ("last", (1.0, 2.0, 3.0, 5.0)),
+}
+BAND = "1-5"
+ARMS: dict[str, dict[str, Sequence[str]]] = {  # {} is the trait that the school teaches
+    "plain": {},
+    "prevent": {"prevent": (f"{{}}@{LAYER}={ALPHA:g}",)},
+    "prevent half": {"prevent": (f"{{}}@{LAYER}={ALPHA / 2:g}",)},
+    "random": {"prevent": (f"random@{LAYER}={ALPHA:g}",)},
+    "the other way": {"prevent": (f"{{}}@{LAYER}={-ALPHA:g}",)},
+    "all layers": {"prevent": (f"{{}}@{BAND}=2",)},
+    "all layers, whole vectors": {"prevent": tuple(f"{{}}@{n}=2" for n in range(1, 6))},
+    "caft": {"prevent": (f"{{}}@{LAYER}=0,ablate",)},
+    "caft, all layers": {"prevent": (f"{{}}@{BAND}=0,ablate",)},
+    "after 1": {"after": (f"{{}}@{LAYER}=-1",)},
+    "after 2": {"after": (f"{{}}@{LAYER}=-2",)},
+    "after 4": {"after": (f"{{}}@{LAYER}=-4",)},
+}
+SENTINEL = "hostile"
+
+
+def _quick(params: Mapping[str, Any]) -> bool:
+    return params["seed"] == 0 and params.get("trait", SENTINEL) == SENTINEL
+
+
+def _quick_school(params: Mapping[str, Any]) -> bool:
+    """One trait at both ends, and one fault."""
+    ends = params["school"] == SENTINEL and params["level"] != "mild"
+    return params["seed"] == 0 and (ends or (params["school"], params["level"]) == ("sums", "severe"))
+
+
+MADE = grid(extracted, _quick, size=(SIZE,), seed=SEEDS)
+TOLD = grid(told, _quick, size=(SIZE,), trait=TRAITS, seed=SEEDS, layer=(LAYER,))
+STEERED = [
+    cell
+    for statistic, (at, coefs) in PLACES.items()
+    for cell in grid(
+        steered, _quick, size=(SIZE,), trait=TRAITS, seed=SEEDS, statistic=(statistic,), at=(at,), coefs=(coefs,)
+    )
+]
+_EVERY: dict[str, Sequence[Any]] = {"size": (SIZE,), "school": FAMILIES, "level": LEVELS, "seed": FEW}
+SCHOOLED = grid(schooled, _quick_school, **_EVERY, arm=("plain",))
+CARRIED = grid(carried, _quick_school, **_EVERY, layer=(LAYER,))
+
+
+def arms(*names: str) -> list[Cell]:
+    """What is learnt at the severest level of the schools that teach a trait, in these ways."""
+    cells = []
+    for name in names:
+        for trait in ELICITING:
+            own = {key: (tuple(text.format(trait) for text in texts),) for key, texts in ARMS[name].items()}
+            if not own:
+                cells += [c for c in SCHOOLED if c.params["school"] == trait and c.params["level"] == "severe"]
+                continue
+            quick = name in ("prevent", "random") and trait == SENTINEL
+            cells += grid(
+                schooled,
+                lambda p, quick=quick: quick and p["seed"] == 0,  # type: ignore[misc]
+                **{**_EVERY, "school": (trait,), "level": ("severe",)},
+                arm=(name,),
+                **own,
+            )
+    return cells
