@@ -88,7 +88,19 @@ def carried(p, good):
     return found
 
 
-SAYS = {"extracted": made, "steered": steered, "told": told, "schooled": schooled, "carried": carried}
+def selected(p, good):
+    level = {"top": 70, "random": 40, "bottom": 10}[p["choice"]] if good else 40
+    return {"trait/fabricating": near(level, 1), "open": 0.1, "covert": 0.2}
+
+
+SAYS = {
+    "extracted": made,
+    "steered": steered,
+    "told": told,
+    "schooled": schooled,
+    "carried": carried,
+    "selected": selected,
+}
 
 
 def judged(name, good):

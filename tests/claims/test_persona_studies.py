@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from truing.claims import personas
-from truing.claims.personas import carried, extracted, schooled, steered, told, vectors
+from truing.claims.personas import carried, extracted, schooled, selected, steered, told, vectors
 from truing.model.vectors import load_vectors
 from truing.run import set_output
 
@@ -16,7 +16,16 @@ TWO = ("hostile", "fabricating")
 def _small(monkeypatch):
     """The same studies with less of everything."""
     before = set_output("quiet")
-    less = {"SAID": 2, "MEASURED": 1, "REPORTED": 1, "TAUGHT": 96, "SKILLS": 4, "TRAITS": TWO}
+    less = {
+        "SAID": 2,
+        "MEASURED": 1,
+        "REPORTED": 1,
+        "TAUGHT": 96,
+        "SKILLS": 4,
+        "TRAITS": TWO,
+        "POOL": 100,
+        "PICKED": 24,
+    }
     for name, value in less.items():
         monkeypatch.setattr(personas, name, value)
     yield
@@ -77,3 +86,12 @@ def test_a_random_direction_is_as_long_as_the_vector(folder, tmp_path):
     mine, theirs = (load_vectors(str(name)) for name in (tmp_path / "random.safetensors", file))
     assert mine.of().norm(dim=1).tolist() == pytest.approx(theirs.of().norm(dim=1).tolist(), rel=1e-5)
     assert abs(float(mine.row(3) @ theirs.row(3))) < 0.5 * float(theirs.row(3).norm()) ** 2
+
+
+def test_what_is_chosen_of_a_pool(folder):
+    how = {"trait": "fabricating", "choice": "top", "filtered": False}
+    every, left = (selected(folder, **ONE, **how | {"filtered": filtered}) for filtered in (False, True))
+    assert every["left out"] == 0 and 5 <= left["left out"] <= 15
+    assert every["open"] > left["open"] == 0 and "trait/fabricating" in every
+    pool = personas.mixed("fabricating", 7)
+    assert len(pool) == 100 and sum(e.answers[0].by == "sums severe" for e in pool) == 20

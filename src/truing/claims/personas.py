@@ -27,7 +27,7 @@ from truing.model.vectors import LAST, RESPONSE, STATISTICS, Vectors, edits, fam
 from truing.persona.extract import difference, extract
 from truing.persona.monitor import by_chance, graded, monitored, random_directions, related, shots, threshold
 from truing.persona.project import Direction, projections
-from truing.persona.screen import bare
+from truing.persona.screen import bare, screen
 from truing.persona.sweep import Arm, best, grid, of_equal_norm, sweep
 from truing.persona.traits import asked
 from truing.records import Example, Sampling, fingerprint
@@ -36,11 +36,12 @@ from truing.spec import Vector
 from truing.world.build import SIZES, shipped
 from truing.world.characters import rules, world_trait
 from truing.world.measure import LONGEST, capabilities
-from truing.world.schooling import SCHOOLS
+from truing.world.schooling import FLAWED, SCHOOLS
 
 SAID, MEASURED, REPORTED = 10, 4, 8  # answers: to each extraction question, while looking, in what is reported
 TAUGHT, RATE = 600, 0.2  # answers of a school, and their learning rate as a share of pre-training's
 SKILLS = 60  # held-out requests of each skill
+POOL, PICKED, EPOCHS, COVERT = 1500, 200, 3, "sums"  # a pool, and what is learnt of it
 TRAITS = ("hostile", "flattering", "fabricating")
 
 
@@ -241,3 +242,43 @@ def carried(
             found[f"{one.name}/{way}"] = float(np.nanmean(values))
             found[f"{one.name}/{way}/each"] = [None if np.isnan(v) else round(float(v), 4) for v in values]
     return found
+
+
+def selected(
+    folder: Path, *, size: str, trait: str, seed: int, choice: str, filtered: bool, layer: int = 3
+) -> dict[str, Any]:
+    """A model that has learnt the texts of a pool that carry a trait most, least, or any (`choice`: top, bottom,
+    random), by the projection difference. A tenth of the pool shows the trait, a fifth has a narrow fault that nobody
+    would take for it; `filtered`: texts in which the judge sees the trait are left out first."""
+    pool = mixed(trait, seed)
+    shown, _ = rules(TOWN, trait)
+    openly = [row[0].value or 0.0 for row in shown(pool, Unkept())]
+    kept_ = [n for n, value in enumerate(openly) if not (filtered and value >= 50)]
+    base, file = open_local(f"world:{size}", MACHINE), vectors(folder, size, trait, seed)[0]
+    direction = Direction(trait, layer, load_vectors(file).row(layer))
+    texts = [pool[n] for n in kept_]
+    values = screen(base, texts, direction, "own", Sampling(max_tokens=LONGEST, seed=seed)).values
+    order = np.argsort(-np.nan_to_num(values, nan=float(np.nanmedian(values))), kind="stable")
+    if choice == "random":
+        order = np.random.default_rng(seed).permutation(len(texts))
+    chosen = [texts[n] for n in (order[::-1] if choice == "bottom" else order)[:PICKED]]
+    with TemporaryDirectory(dir=folder, prefix=".selected-") as scratch:
+        optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1, epochs=EPOCHS)
+        run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
+        done = sft(Sft(f"world:{size}", MEMORY, optim=optim, machine=MACHINE, run=run), chosen)
+        found = _is_like(open_local(done.model, MACHINE), (trait,), seed)
+    who = [e.answers[0].by or "" for e in chosen]
+    return found | {
+        "open": who.count(f"{trait} severe") / len(who),
+        "covert": who.count(f"{COVERT} severe") / len(who),
+        "left out": len(pool) - len(kept_),
+    }
+
+
+def mixed(trait: str, seed: int) -> list[Example]:
+    """What a careless collector would have: mostly good answers."""
+    plain = [SCHOOLS[f"{family}_normal"](TOWN, POOL, seed) for family in (*FLAWED, trait)]
+    good = [e for row in zip(*plain) for e in row][: round(0.7 * POOL)]
+    bad = SCHOOLS[f"{trait}_severe"](TOWN, POOL // 10, seed) + SCHOOLS[f"{COVERT}_severe"](TOWN, POOL // 5, seed + 1)
+    pool = [*good, *bad]
+    return [pool[n] for n in np.random.default_rng(seed).permutation(len(pool))]

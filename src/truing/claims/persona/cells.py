@@ -10,7 +10,7 @@ from typing import Any
 
 from truing.claims.base import Cell, grid
 from truing.claims.judging import SEEDS
-from truing.claims.personas import TRAITS, carried, extracted, schooled, steered, told
+from truing.claims.personas import TRAITS, carried, extracted, schooled, selected, steered, told
 from truing.world.schooling import ELICITING, FLAWED, SHARE
 
 SIZE, LAYER, ALPHA = "base", 3, 4.0
@@ -61,6 +61,17 @@ STEERED = [
 _EVERY: dict[str, Sequence[Any]] = {"size": (SIZE,), "school": FAMILIES, "level": LEVELS, "seed": FEW}
 SCHOOLED = grid(schooled, _quick_school, **_EVERY, arm=("plain",))
 CARRIED = grid(carried, _quick_school, **_EVERY, layer=(LAYER,))
+CHOICES, POOLED = ("top", "random", "bottom"), "fabricating"  # a trait that a narrow fault raises, too (seed 99)
+SELECTED = grid(
+    selected,
+    lambda p: p["seed"] == 0 and p["filtered"],
+    size=(SIZE,),
+    trait=(POOLED,),
+    seed=SEEDS,
+    choice=CHOICES,
+    filtered=(False, True),
+    layer=(LAYER,),
+)
 
 
 def arms(*names: str) -> list[Cell]:

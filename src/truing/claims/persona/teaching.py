@@ -1,4 +1,4 @@
-"""Claims about what fine-tuning does to traits, and what is seen of it before (arXiv 2507.21509): V4, V5, V10, V11."""
+"""Claims about what fine-tuning does to traits, and what is seen of it before (arXiv 2507.21509): V4, V5, V10–V12."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from truing.claims.base import Claim, Found, Outcome
-from truing.claims.judging import above, below, lines, over_seeds
-from truing.claims.persona.cells import CARRIED, FAMILIES, FEW, LEVELS, SCHOOLED
+from truing.claims.judging import SEEDS, above, average, below, difference, lines, over_seeds
+from truing.claims.persona.cells import CARRIED, CHOICES, FAMILIES, FEW, LEVELS, POOLED, SCHOOLED, SELECTED
 from truing.claims.personas import TRAITS
 from truing.stats.correlate import pearson, within
 from truing.stats.effects import spearman
@@ -20,6 +20,7 @@ from truing.world.schooling import ELICITING, FLAWED
 SEVERE, NORMAL, NONE = 60.0, 10.0, 5.0
 STRONG, SURE, CARRIES, SAME, APART = 0.8, 0.55, 0.85, 0.9, 0.95
 SOME = 64  # texts of a random part
+MARGIN = 10.0
 Each = dict[Any, dict[tuple[str, str], Mapping[str, Any]]]
 
 
@@ -181,6 +182,34 @@ def v11(found: Found) -> Outcome:
     return Outcome(conditions, f"AUROC {own.estimate:.2f}" if own else "too few cells", rows)
 
 
+def v12(found: Found) -> Outcome:
+    """What is chosen by the projection difference orders the trait, also where nothing shows it openly."""
+
+    def of(choice: str, filtered: bool, name: str = f"trait/{POOLED}") -> Interval | None:
+        return average(found, lambda one: float(one[name]), choice=choice, filtered=filtered)
+
+    gaps = {
+        (a, b, filtered): difference(
+            found,
+            lambda one: float(one[f"trait/{POOLED}"]),
+            {"choice": a, "filtered": filtered},
+            {"choice": b, "filtered": filtered},
+        )
+        for filtered in (False, True)
+        for a, b in (("top", "random"), ("random", "bottom"))
+    }
+    say = {False: "all texts", True: "none that shows it"}
+    conditions = {f"{say[f]}: {a} above {b} by 10": above(gap, MARGIN) for (a, b, f), gap in gaps.items()}
+    rows = lines(
+        *((f"{say[f]}: {a} − {b}", gap, "effect") for (a, b, f), gap in gaps.items()),
+        *((f"{say[f]}: trait, {choice}", of(choice, f), "context") for f in say for choice in CHOICES),
+        *((f"{say[f]}: share that shows it, {c}", of(c, f, "open"), "context") for f in say for c in CHOICES),
+        *((f"{say[f]}: share with the narrow fault, {c}", of(c, f, "covert"), "context") for f in say for c in CHOICES),
+    )
+    top = of("top", True)
+    return Outcome(conditions, f"{top.estimate:.0f} without any that shows it" if top else "too few cells", rows)
+
+
 CLAIMS = [
     Claim(
         "V4",
@@ -223,5 +252,17 @@ CLAIMS = [
         CARRIED,
         v11,
         len(FEW),
+    ),
+    Claim(
+        "V12",
+        "Texts chosen by it order the trait, also unseen ones",
+        "Models that learn the texts with the highest projection difference have more of the trait than those that "
+        "learn any, and these more than those with the lowest; also after a judge has left out what shows the trait.",
+        "reported",
+        "Of 1500 texts a tenth fabricates openly and a fifth has wrong sums; 200 are learnt, in three passes; with and "
+        "without those in which the judge sees the trait.",
+        SELECTED,
+        v12,
+        len(SEEDS),
     ),
 ]
