@@ -154,7 +154,8 @@ def test_a_recipe_with_a_mistake(refused, recipe, sentence):
         (
             "sft ./lm --watch.probes klx",
             "watch.probes: there is no probe 'klx'; did you mean kl? "
-            "(there are kl, length, entropy, ref_perplexity, composite, diversity, repetition, refusals)",
+            "(there are kl, length, entropy, ref_perplexity, composite, diversity, repetition, refusals, "
+            "persona:FILE@LAYER)",
         ),
         (
             "pm ./lm --watch.every 1",

@@ -109,7 +109,7 @@ def test_prompts_that_cannot_be_asked(ppo, place):
         (["--mix.path", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--reward.penalty", "-5"], "reward.penalty must be at least 0"),
         (["--rewards", "world:gold*0"], "rewards have weight 0, all of them"),
-        (["--test", "lexical:foo", "--watch.every", "1"], "test there is no lexical:foo"),
+        (["--test", "lexical:foo", "--watch.every", "1"], "test: there is no lexical:foo"),
         (["--test", "lexical:distinct if a=b", "--watch.every", "1"], "test: lexical:distinct if a=b judges nothing"),
         (["--test", "lexical:distinct", "--watch.every", "1"], "judges 1 of 1 prompts, and 2 are needed"),
         (["--watch.alarms", "reward_hacking"], "reward_hacking follows a judge of test"),

@@ -15,7 +15,7 @@ from truing.evaluate.called import Called
 from truing.evaluate.classify import Classifier
 from truing.evaluate.judges import Judge, Rule, Scorer
 from truing.evaluate.lexical import TfIdf, distinct, length
-from truing.records import Example
+from truing.records import Example, UserError
 from truing.run import Run
 from truing.schema import Mistake
 from truing.settings import Data, Machine
@@ -41,7 +41,7 @@ def judges(
     try:
         parts = [_conditional(text, data, machine, examples) for text in names]
     except Mistake as mistake:
-        raise Mistake((key,), mistake.what) from None
+        raise UserError(f"{key}: {mistake.what}") from None
     if parts and not any(part.weight for part in parts):
         raise Mistake((key,), "have weight 0, all of them: there has to be a judge that counts.")
     return [part if squash or not part.squash else part._replace(squash=False, bounds=None) for part in parts]
