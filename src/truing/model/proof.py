@@ -26,6 +26,11 @@ def prove(model: nn.Module, layers: Collection[int]) -> str:
     Block l's output is hidden state l of transformers (but for the last one, which it norms); an edit with coefficient
     0 changes no bit; any other one changes its layer by exactly its vector, where it should, and nothing before it.
     """
+    with torch.compiler.set_stance("force_eager"):  # so is everything that is read or steered
+        return _proven(model, layers)
+
+
+def _proven(model: nn.Module, layers: Collection[int]) -> str:
     base = unwrapped(model)
     blocks, device = decoder_blocks(model), next(base.parameters()).device
     size = base.get_input_embeddings().weight.shape[0]
