@@ -4,7 +4,7 @@ anything is learnt.
     ΔP_i = (ā(x_i, y_i) − ā(x_i, y'_i)) · v̂ / ‖v‖        in class gaps (see `watch.personas`)
 
 `own` draws y'; `last` takes the state at the prompt's last token instead, which costs no answer; `raw` takes nothing
-off. The last two are approximations: what they miss on a few samples is told with them.
+off: approximations, both.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def screen(
     seen = projections(engine, given, [direction], dropped)
     said = np.array([one.answers[0, 0] for one in seen])
     if way == "own":
-        own = drawn(engine, [e.prompt for e in given], sampling, rows or Unkept(), dropped)
-        before = np.array([_mean(one.answers[:, 0]) for one in projections(engine, own, [direction], Counter())])
+        before, there = np.full(len(given), np.nan), np.flatnonzero(~np.isnan(said))
+        own = drawn(engine, [given[n].prompt for n in there], sampling, rows or Unkept(), dropped)
+        before[there] = [_mean(one.answers[:, 0]) for one in projections(engine, own, [direction], Counter())]
     else:
         before = np.array([one.last[0] for one in seen]) if way == "last" else np.zeros(len(seen))
     values = difference(said, before) / float(direction.vector.norm())
