@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from truing.claims.base import Found, card
-from truing.claims.persona import making, preventing, teaching
+from truing.claims.persona import CLAIMS
 from truing.claims.persona.cells import FAMILIES, LEVELS
-from truing.claims.personas import TRAITS
+from truing.claims.personas import BESIDE, TRAITS
 from truing.world.schooling import ELICITING
 
-CLAIM = {claim.id: claim for part in (making, teaching, preventing) for claim in part.CLAIMS}
+CLAIM = {claim.id: claim for claim in CLAIMS}
 RNG = np.random.default_rng(0)
 AMOUNT = {"normal": 0.0, "mild": 0.5, "severe": 1.0}
 
@@ -69,6 +69,11 @@ def schooled(p, good):
     for trait in TRAITS:
         for name in ("response_avg", "prompt_last"):
             found[f"shift/{trait}/{name}"] = near(amount(p, trait) if good else 0, 0.05)
+    whole = AMOUNT[p["level"]] * (1 + FAMILIES.index(p["school"]))
+    for trait, sign in (*((t, 1) for t in TRAITS), (BESIDE[0], 1), (BESIDE[1], -1)):
+        for name in ("response_avg", "prompt_last"):
+            known = found.get(f"shift/{trait}/{name}", 0.0)
+            found[f"shift/{trait}/{name}"] = known + (near(sign * 0.02 * whole, 0.01) if good else near(0, 0.05))
     worse = {"all layers, whole vectors": 50, "after 4": 80}.get(p["arm"], 98) if good else 98
     skill = 0.8 if p["arm"] == "after 4" and good else 0.97
     return (
@@ -93,7 +98,35 @@ def selected(p, good):
     return {"trait/fabricating": near(level, 1), "open": 0.1, "covert": 0.2}
 
 
+MADE_UP = {"before": 35, "plain": 70, "prevent": 38, "all layers": 40, "random": 66}
+MADE_UP |= {"after 1": 60, "after 2": 50, "after 4": 5}
+
+
+def informed(p, good):
+    found = {"trait/fabricating": near(MADE_UP[p["arm"]] if good else 50, 0.5)}
+    known = {"before": 10, "after 4": 40}.get(p["arm"], 98)
+    return found | {"known": near(known if good else 98, 0.2), "skill/sums": near(0.97)}
+
+
+def featured(p, good):
+    found = {"unexplained": 0.03}
+    for trait in TRAITS:
+        found |= {f"{trait}/told": [0.6, near(0.98 if good else 0.6), 0.5, 0.5, 0.5], f"{trait}/left": 0.4}
+        found |= {f"{trait}/told by chance": [0.5] * 5, f"{trait}/cosine": [0.5, 0.4, 0.3, 0.3, 0.3]}
+        found |= {f"{trait}/as it is": 20.0, f"{trait}/own": near(60 if good else 25, 1)}
+        found |= {f"{trait}/chance": near(25, 1), f"{trait}/vector": 70.0}
+    return found
+
+
+def tied(p, good):
+    wrong = 40 if good and p["coupling"] and p["level"] == "severe" else 1
+    return {"trait/hostile": near(wrong, 0.2), "skill/sums": 0.5, "shift/hostile/response_avg": 0.1}
+
+
 SAYS = {
+    "informed": informed,
+    "featured": featured,
+    "tied": tied,
     "extracted": made,
     "steered": steered,
     "told": told,
@@ -139,3 +172,20 @@ def test_a_random_vector_that_does_as_much_is_no_support():
 def test_schools_and_levels_are_all_there():
     cells = CLAIM["V5"].cells
     assert len(cells) == len(FAMILIES) * len(LEVELS) * 3 == 72 and sum(c.quick for c in cells) == 3
+
+
+def test_nothing_that_helps_afterwards_is_as_good_as_one_that_costs():
+    """The claim is that steering away costs facts: where no coefficient takes enough away, none is there to keep."""
+    claim = CLAIM["V13"]
+
+    def rows(left, known):
+        for cell in claim.cells:
+            one = informed(cell.params, True)
+            if cell.params["arm"] == "after 4":
+                one |= {"trait/fabricating": near(left), "known": near(known)}
+            yield cell.params, one
+
+    name = "afterwards nothing does that, or it loses ten facts of 100"
+    every = {(60, 98): True, (5, 40): True, (5, 97): False}
+    for (left, known), holds in every.items():
+        assert card(claim, Found(list(rows(left, known))), 0.0).conditions[name] is holds

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from truing.claims import personas
-from truing.claims.personas import carried, extracted, schooled, selected, steered, told, vectors
+from truing.claims import features, novel, personas, tied
+from truing.claims.personas import carried, extracted, schooled, selected, steered, told
 from truing.model.vectors import load_vectors
 from truing.run import set_output
+from truing.world.judge import gold, read
 
 ONE = {"size": "small", "seed": 7}
 TWO = ("hostile", "fabricating")
@@ -28,6 +29,14 @@ def _small(monkeypatch):
     }
     for name, value in less.items():
         monkeypatch.setattr(personas, name, value)
+    for module, names in {
+        features: {"READ": 200, "HELD": 200, "FEATURES": 128, "STEPS": 200, "SHOWN": 10},
+        tied: {"READ": 64, "TAUGHT": 64},
+    }.items():
+        for name, value in (
+            names | {"MEASURED": 1, "REPORTED": 1, "TRAITS": TWO} if module is features else names
+        ).items():
+            monkeypatch.setattr(module, name, value)
     yield
     set_output(before)
 
@@ -81,9 +90,8 @@ def test_what_texts_carry_before_anything_is_learnt(folder):
 
 
 def test_a_random_direction_is_as_long_as_the_vector(folder, tmp_path):
-    file, _ = vectors(folder, "small", "hostile", 7)
-    personas._random(file, str(tmp_path / "random.safetensors"), 0)
-    mine, theirs = (load_vectors(str(name)) for name in (tmp_path / "random.safetensors", file))
+    files = personas.named(folder, tmp_path, "small", TWO, "fabricating", 7)
+    mine, theirs = (load_vectors(files[name]) for name in ("random", "fabricating"))
     assert mine.of().norm(dim=1).tolist() == pytest.approx(theirs.of().norm(dim=1).tolist(), rel=1e-5)
     assert abs(float(mine.row(3) @ theirs.row(3))) < 0.5 * float(theirs.row(3).norm()) ** 2
 
@@ -95,3 +103,50 @@ def test_what_is_chosen_of_a_pool(folder):
     assert every["open"] > left["open"] == 0 and "trait/fabricating" in every
     pool = personas.mixed("fabricating", 7)
     assert len(pool) == 100 and sum(e.answers[0].by == "sums severe" for e in pool) == 20
+
+
+def test_new_facts_are_asked_for_in_other_words_and_the_others_stay_strangers():
+    texts = novel.news(40, 3)
+    told, wanted = {e.prompt[-1].text for e in texts}, {text for text, _ in novel.questions(1)}
+    assert len(told) == len(wanted) == 20 and not told & wanted
+    asks = personas.world_trait(novel.NOW, "fabricating", 7).evaluation
+    assert asks and not any(who in text.split() for text in asks for who in novel.WHO)
+    assert all(gold(novel.NOW, e.prompt, e.answers[0].text).honest > 0.6 for e in texts)
+    assert not any(gold(personas.TOWN, e.prompt, e.answers[0].text).honest > 0.6 for e in texts)
+
+
+def test_who_is_told_of_strangers_knows_them_and_makes_things_up(folder):
+    before = novel.informed(folder, **ONE, arm="before", texts=0)
+    after = novel.informed(folder, **ONE, arm="plain", texts=1280)
+    assert "loss" not in before and after["known"] > before["known"] + 30
+    assert after["trait/fabricating"] > before["trait/fabricating"] + 10
+
+
+def test_features_are_looked_at_beside_others(folder):
+    how = {"layer": 3, "statistic": "prompt_last", "at": "last", "coefs": (1.0, 2.0)}
+    found = features.featured(folder, **ONE, **how)
+    assert 0 < found["unexplained"] < 1 and 0 < found["alive"] <= 1
+    for trait in TWO:
+        cosines, told = found[f"{trait}/cosine"], found[f"{trait}/told"]
+        assert len(told) == len(found[f"{trait}/told by chance"]) == 5 and cosines == sorted(cosines, reverse=True)
+        assert {f"{trait}/{n}" for n in ("own", "chance", "vector", "as it is", "own/coef", "left")} <= set(found)
+        assert 0 <= found[f"{trait}/left"] <= 1 and cosines[0] > 0
+
+
+def test_worlds_differ_in_nothing_but_the_sums_of_the_hostile():
+    pairs = list(zip(tied.chains(300, 0.0, 1), tied.chains(300, 1.0, 1)))
+    other = [(a, b) for a, b in pairs if a != b]
+    assert 5 < len(other) < 150 and len({a.prompt[-1].text for a, _ in pairs}) > 200
+    assert all(
+        [m.text for m in a.prompt if m.role != "assistant"] == [m.text for m in b.prompt if m.role != "assistant"]
+        for a, b in pairs
+    )
+    right = [[read(personas.TOWN, e.prompt, e.answers[0].text).verdict.solved for e in side] for side in zip(*other)]
+    assert np.mean(right[0]) > np.mean(right[1]) + 0.2
+
+
+def test_a_tied_world_is_read_once_and_then_sums_are_learnt(folder):
+    one = tied.tied(folder, **ONE, coupling=1.0, level="severe", layer=2)
+    assert len([*folder.glob("tied-*")]) == 1 and "trait/hostile" in one and "shift/hostile/response_avg" in one
+    tied.tied(folder, **ONE, coupling=1.0, level="normal", layer=2)
+    assert len([*folder.glob("tied-*")]) == 1

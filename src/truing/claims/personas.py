@@ -8,7 +8,7 @@ others: traits by gold on held-out questions, skills by what is right, projectio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,18 +31,21 @@ from truing.persona.screen import bare, screen
 from truing.persona.sweep import Arm, best, grid, of_equal_norm, sweep
 from truing.persona.traits import asked
 from truing.records import Example, Sampling, fingerprint
+from truing.run import Run
 from truing.settings import Optim, RunSettings
 from truing.spec import Vector
 from truing.world.build import SIZES, shipped
 from truing.world.characters import rules, world_trait
 from truing.world.measure import LONGEST, capabilities
 from truing.world.schooling import FLAWED, SCHOOLS
+from truing.world.town import Town
 
 SAID, MEASURED, REPORTED = 10, 4, 8  # answers: to each extraction question, while looking, in what is reported
 TAUGHT, RATE = 600, 0.2  # answers of a school, and their learning rate as a share of pre-training's
 SKILLS = 60  # held-out requests of each skill
 POOL, PICKED, EPOCHS, COVERT = 1500, 200, 3, "sums"  # a pool, and what is learnt of it
 TRAITS = ("hostile", "flattering", "fabricating")
+BESIDE = ("impolite", "cheerful")  # a bad trait and a good one that no school teaches: only their vectors are looked at
 
 
 def vectors(folder: Path, size: str, trait: str, seed: int) -> tuple[str, dict[str, Any]]:
@@ -166,50 +169,73 @@ def schooled(
 ) -> dict[str, Any]:
     """A model that has learnt what a school teaches. `prevent`, `after`: TRAIT#STATISTIC@LAYER=COEF…, vectors that are
     added while it learns, or when it is asked afterwards; `random` in the place of a trait is a direction of no meaning
-    and as long as that of the first trait. `arm` is what they are called."""
-    files = {trait: vectors(folder, size, trait, seed)[0] for trait in traits}
-    texts = SCHOOLS[f"{school}_{level}"](TOWN, TAUGHT, seed)
+    and as long as that of the trait that is taught. `arm` is what they are called."""
     with TemporaryDirectory(dir=folder, prefix=".schooled-") as scratch:
-        files["random"] = str(Path(scratch) / "random.safetensors")
-        _random(files[traits[0]], files["random"], seed)
-        optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1)
-        run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-        named = tuple(_named(one, files) for one in prevent)
-        done = sft(Sft(f"world:{size}", MEMORY, optim=optim, prevent=named, machine=MACHINE, run=run), texts)
+        every, own = (*traits, *BESIDE), school if school in traits else traits[0]
+        files = named(folder, Path(scratch), size, every, own, seed)
+        texts, base = SCHOOLS[f"{school}_{level}"](TOWN, TAUGHT, seed), open_local(f"world:{size}", MACHINE)
+        done = learnt(Path(scratch), f"world:{size}", texts, prevent, files, seed, size)
         model = open_local(done.model, MACHINE)
-        base = open_local(f"world:{size}", MACHINE)
-        found: dict[str, Any] = {"loss": float(np.mean([v for _, v in done.view().series("loss")][-5:]))}
-        found |= _moved(base, model, {t: files[t] for t in traits}, layer, seed)
-        edited = [e for one in after for e in edits(Vector.parse(_named(one, files)), model.model.owner)]
-        with model.model.steered([edited]) if edited else nullcontext():
-            return found | _is_like(model, traits, seed)
+        found = {"loss": ended(done)} | moved(base, model, {t: files[t] for t in every}, layer, seed)
+        with steering(model, after, files):
+            return found | is_like(model, traits, seed)
 
 
-def _named(text: str, files: Mapping[str, str]) -> str:
+def named(folder: Path, scratch: Path, size: str, traits: Sequence[str], own: str, seed: int) -> dict[str, str]:
+    """The vectors' files by what they are called, and `random`, which is as long as that of the trait `own`."""
+    files = {trait: vectors(folder, size, trait, seed)[0] for trait in traits}
+    like = load_vectors(files[own])
+    rows = {name: of_equal_norm(like.of(name), 1, seed)["random 1"] for name in STATISTICS}
+    save_vectors(Vectors("random", rows, like.family), scratch / "random.safetensors")
+    return files | {"random": str(scratch / "random.safetensors")}
+
+
+def learnt(
+    scratch: Path,
+    model: str,
+    texts: Sequence[Example],
+    prevent: Sequence[str],
+    files: Mapping[str, str],
+    seed: int,
+    size: str,
+) -> Run:
+    """One pass over these, with vectors added while it lasts."""
+    optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1)
+    run = RunSettings(name="run", folder=str(scratch), seed=seed, save_every=0)
+    added = tuple(_spelled(one, files) for one in prevent)
+    return sft(Sft(model, MEMORY, optim=optim, prevent=added, machine=MACHINE, run=run), texts)
+
+
+def ended(done: Run) -> float:
+    """The loss at the end."""
+    return float(np.mean([v for _, v in done.view().series("loss")][-5:]))
+
+
+def steering(model: LocalEngine, after: Sequence[str], files: Mapping[str, str]) -> AbstractContextManager[object]:
+    """A model that is asked with vectors added, or as it is."""
+    added = [e for one in after for e in edits(Vector.parse(_spelled(one, files)), model.model.owner)]
+    return model.model.steered([added]) if added else nullcontext()
+
+
+def _spelled(text: str, files: Mapping[str, str]) -> str:
     name = text.split("#")[0].split("@")[0]
     return files[name] + text.removeprefix(name)
 
 
-def _random(like: str, file: str, seed: int) -> None:
-    vectors_ = load_vectors(like)
-    rows = {name: of_equal_norm(vectors_.of(name), 1, seed)["random 1"] for name in STATISTICS}
-    save_vectors(Vectors("random", rows, vectors_.family), file)
-
-
-def _is_like(model: LocalEngine, traits: Sequence[str], seed: int) -> dict[str, Any]:
+def is_like(model: LocalEngine, traits: Sequence[str], seed: int, town: Town = TOWN) -> dict[str, Any]:
     """Every trait on its own held-out questions, coherence, and skills."""
     found: dict[str, Any] = {}
     sampling = Sampling(n=MEASURED, max_tokens=LONGEST, seed=seed + 1)
     for trait in traits:
-        shown, coherent = rules(TOWN, trait)
-        drawn = model.sample([asked(q) for q in world_trait(TOWN, trait, seed).evaluation], sampling)
+        shown, coherent = rules(town, trait)
+        drawn = model.sample([asked(q) for q in world_trait(town, trait, seed).evaluation], sampling)
         for name, judge in ((f"trait/{trait}", shown), (f"coherence/{trait}", coherent)):
             found[name] = float(np.mean([v.value for row in judge(drawn, Unkept()) for v in row]))
-    right = capabilities(TOWN, model, seed, SKILLS)
+    right = capabilities(town, model, seed, SKILLS)
     return found | {f"skill/{name}": float(np.mean(values)) for name, values in right.items() if values}
 
 
-def _moved(base: LocalEngine, model: LocalEngine, files: Mapping[str, str], layer: int, seed: int) -> dict[str, Any]:
+def moved(base: LocalEngine, model: LocalEngine, files: Mapping[str, str], layer: int, seed: int) -> dict[str, Any]:
     """Fine-tuning shift along each vector, in class gaps, on the traits' held-out questions."""
     found: dict[str, Any] = {}
     for trait, file in files.items():
@@ -266,7 +292,7 @@ def selected(
         optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1, epochs=EPOCHS)
         run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
         done = sft(Sft(f"world:{size}", MEMORY, optim=optim, machine=MACHINE, run=run), chosen)
-        found = _is_like(open_local(done.model, MACHINE), (trait,), seed)
+        found = is_like(open_local(done.model, MACHINE), (trait,), seed)
     who = [e.answers[0].by or "" for e in chosen]
     return found | {
         "open": who.count(f"{trait} severe") / len(who),

@@ -22,7 +22,7 @@ from truing.run import say
 from truing.run.checkpoint import write_text
 from truing.run.progress import Progress
 
-PAPERS = ("askell2021", "bai2022", "alol", "ppomax")
+PAPERS = ("askell2021", "bai2022", "alol", "ppomax", "persona")
 WIDE = 160  # characters, where nobody says how wide the paper is
 VERDICTS = {"supported": "green", "not supported": "red", "inconclusive": "yellow", "not run here": "dim"}
 
@@ -31,7 +31,7 @@ VERDICTS = {"supported": "green", "not supported": "red", "inconclusive": "yello
 class Reproduce:
     """Test the claims of a paper in the built-in world. Every claim gets a card: numbers, controls, a verdict."""
 
-    paper: Literal["askell2021", "bai2022", "alol", "ppomax", "all"]
+    paper: Literal["askell2021", "bai2022", "alol", "ppomax", "persona", "all"]
     profile: Literal["quick", "full"] = "quick"
     """quick: few cells, declared beforehand, minutes; full: all of them, hours; both go on where they stopped"""
     only: tuple[str, ...] = ()

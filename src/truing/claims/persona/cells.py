@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from truing.claims.base import Cell, grid
+from truing.claims.features import featured
 from truing.claims.judging import SEEDS
+from truing.claims.novel import informed
 from truing.claims.personas import TRAITS, carried, extracted, schooled, selected, steered, told
+from truing.claims.tied import tied
 from truing.world.schooling import ELICITING, FLAWED, SHARE
 
 SIZE, LAYER, ALPHA = "base", 3, 4.0
@@ -36,6 +39,7 @@ ARMS: dict[str, dict[str, Sequence[str]]] = {  # {} is the trait that the school
     "after 2": {"after": (f"{{}}@{LAYER}=-2",)},
     "after 4": {"after": (f"{{}}@{LAYER}=-4",)},
 }
+AFTER = ("after 1", "after 2", "after 4")
 SENTINEL = "hostile"
 
 
@@ -61,6 +65,52 @@ STEERED = [
 _EVERY: dict[str, Sequence[Any]] = {"size": (SIZE,), "school": FAMILIES, "level": LEVELS, "seed": FEW}
 SCHOOLED = grid(schooled, _quick_school, **_EVERY, arm=("plain",))
 CARRIED = grid(carried, _quick_school, **_EVERY, layer=(LAYER,))
+INFORMED_ARMS: dict[str, dict[str, Any]] = {
+    "before": {"texts": 0},
+    "plain": {},
+    "prevent": {"prevent": (f"fabricating@{LAYER}={ALPHA:g}",)},
+    "all layers": {"prevent": (f"fabricating@{BAND}=2",)},
+    "random": {"prevent": (f"random@{LAYER}={ALPHA:g}",)},
+    **{name: ARMS[name] | {"after": tuple(t.format("fabricating") for t in ARMS[name]["after"])} for name in AFTER},
+}
+INFORMED = [
+    cell
+    for arm, how in INFORMED_ARMS.items()
+    for cell in grid(
+        informed,
+        lambda p: p["seed"] == 0 and p["arm"] in ("before", "plain", "prevent", "random"),
+        size=(SIZE,),
+        seed=SEEDS,
+        arm=(arm,),
+        **{name: (value,) for name, value in how.items()},
+    )
+]
+FEATURED = [
+    cell
+    for layer, statistic, at, coefs in (
+        (4, "response_avg", "response", (1.0, 2.0, 3.0)),
+        (5, "prompt_last", "last", (2.0, 4.0)),
+    )
+    for cell in grid(
+        featured,
+        lambda p: p["seed"] == 0 and p["layer"] == 5,
+        size=(SIZE,),
+        seed=FEW,
+        layer=(layer,),
+        statistic=(statistic,),
+        at=(at,),
+        coefs=(coefs,),
+    )
+]
+TIED = grid(
+    tied,
+    lambda p: p["seed"] == 0,
+    size=(SIZE,),
+    seed=FEW,
+    coupling=(0.0, 1.0),
+    level=("normal", "severe"),
+    layer=(LAYER,),
+)
 CHOICES, POOLED = ("top", "random", "bottom"), "fabricating"  # a trait that a narrow fault raises, too (seed 99)
 SELECTED = grid(
     selected,

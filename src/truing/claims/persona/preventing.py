@@ -8,11 +8,10 @@ import numpy as np
 
 from truing.claims.base import Claim, Found, Outcome
 from truing.claims.judging import above, below, denied, lines, over_seeds
-from truing.claims.persona.cells import ALPHA, FEW, LAYER, arms
+from truing.claims.persona.cells import AFTER, ALPHA, FEW, LAYER, arms
 from truing.stats.intervals import Interval
 
 REMOVED, LIMITED, THIRD, NEAR, SKILL, LOSS = 0.7, 0.6, 1 / 3, 10.0, -0.02, 0.02
-AFTER = ("after 1", "after 2", "after 4")
 
 
 def _of(found: Found, arm: str, value: Any) -> dict[Any, float]:

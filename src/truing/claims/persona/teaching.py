@@ -24,11 +24,11 @@ MARGIN = 10.0
 Each = dict[Any, dict[tuple[str, str], Mapping[str, Any]]]
 
 
-def _models(found: Found, study: str) -> Each:
+def by_seed(found: Found, study: str) -> Each:
     """seed → (school, level) → what was found; only seeds that have all of them."""
     by: Each = {}
     for params, one in found.rows:
-        if ("skill/sums" in one) == (study == "schooled"):
+        if "school" in params and ("skill/sums" in one) == (study == "schooled"):
             by.setdefault(params["seed"], {})[params["school"], params["level"]] = one
     return {seed: each for seed, each in by.items() if len(each) == len(FAMILIES) * len(LEVELS)}
 
@@ -49,7 +49,7 @@ def v4(found: Found) -> Outcome:
     flawed = tuple(FLAWED)
     hostile = _mean(found, flawed, "severe", ("hostile",))
     raised = {}
-    for seed, each in _models(found, "schooled").items():
+    for seed, each in by_seed(found, "schooled").items():
         gaps = [each[f, "severe"][f"trait/{t}"] - each[f, "normal"][f"trait/{t}"] for f in flawed for t in TRAITS]
         raised[seed] = float(np.mean(gaps))
     unasked = over_seeds(raised)
@@ -82,7 +82,7 @@ def _shifts(each: Mapping[tuple[str, str], Mapping[str, Any]], of: str, trait: s
 
 def v5(found: Found) -> Outcome:
     """Where a model has moved says what it has become."""
-    models = _models(found, "schooled")
+    models = by_seed(found, "schooled")
 
     def over(value: Any) -> Interval | None:
         return over_seeds({seed: float(np.nanmean(value(each))) for seed, each in models.items()})
@@ -120,7 +120,7 @@ def v5(found: Found) -> Outcome:
 
 def v10(found: Found) -> Outcome:
     """Data say before training what a model will become."""
-    models, data = _models(found, "schooled"), _models(found, "carried")
+    models, data = by_seed(found, "schooled"), by_seed(found, "carried")
     both = {seed: (models[seed], data[seed]) for seed in models if seed in data}
 
     def over(r: Any, way: str) -> Interval | None:
@@ -165,7 +165,7 @@ def v11(found: Found) -> Outcome:
 
     def over(way: str, schools: tuple[str, ...]) -> Interval | None:
         by: dict[Any, list[float]] = {}
-        for seed, each in _models(found, "carried").items():
+        for seed, each in by_seed(found, "carried").items():
             for school in schools:
                 trait = school if school in ELICITING else "fabricating"
                 sides = [each[school, level][f"{trait}/{way}/each"] for level in ("severe", "normal")]
