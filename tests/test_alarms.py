@@ -120,7 +120,7 @@ def test_bounds_come_from_the_folders_of_healthy_runs(tmp_path):
         for step in run.steps(2):
             run.log(step, STEADY)
     with pytest.raises(UserError, match="has no 5 values"):
-        bounds_of([str(tmp_path / "short")])
+        Alarms(["length"], [str(tmp_path / "short")])
 
 
 def test_without_healthy_runs_there_is_nothing_to_compare_with():
@@ -129,8 +129,8 @@ def test_without_healthy_runs_there_is_nothing_to_compare_with():
     Alarms(["reward_hacking"])
 
 
-def looks_at(values, error, name="odd"):
-    alarms, said = Alarms(["persona_drift"]), []
+def looks_at(values, error, name="odd", healthy=()):
+    alarms, said = Alarms(["persona_drift"], healthy), []
     for value in values:
         key = f"watch/persona/{name}"
         found = {key: value, f"{key}/error": error, f"{key}/prompt": 0.0}
@@ -147,6 +147,16 @@ def test_a_trait_that_rises_is_heard_once_and_one_that_wavers_is_not():
     quiet = sum(bool(looks_at(draw.normal(0.2, 0.05, size=20), 0.05)) for _ in range(400))
     heard = sum(bool(looks_at(np.linspace(0, 0.4, 20) + draw.normal(0, 0.05, size=20), 0.05)) for _ in range(100))
     assert quiet <= 12 and heard >= 97  # 1 % is meant, over all looks of a run
+
+
+def test_a_trait_has_to_rise_further_than_in_runs_that_went_well(tmp_path):
+    with Run.open(tmp_path, "well", recipe_yaml="", recipe_hash="well") as run:
+        for step in run.steps(12):
+            run.log(step, {"watch/persona/odd": 0.02 * step, "watch/persona/odd/error": 0.01})
+    well, rises = [str(tmp_path / "well")], [0.025 * n for n in range(10)]  # by 0.18 there: 0.225 is needed
+    assert looks_at(rises, 0.01) and not looks_at(rises, 0.01, healthy=well)
+    assert looks_at([2 * v for v in rises], 0.01, healthy=well)
+    assert looks_at(rises, 0.01, name="other", healthy=well)  # of which they say nothing
 
 
 def test_drift_without_a_trait_is_refused():

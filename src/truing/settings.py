@@ -153,7 +153,7 @@ class Watch:
     traits among the probes; collapse; or one of collapse alone: ref_perplexity, length, repetition, divergence,
     sameness"""
     healthy: tuple[str, ...] = observation(())
-    """folders of runs that went well, which say how far these numbers may move; collapse needs them"""
+    """folders of runs that went well, which say how far numbers may move; collapse needs them"""
     on_alarm: Literal["warn", "stop", "rollback"] = observation("warn")
     """stop ends the run; rollback also leaves the last policy that was kept before the alarm (run.save_every), at worst
     the one that training began with"""

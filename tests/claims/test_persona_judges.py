@@ -123,7 +123,18 @@ def tied(p, good):
     return {"trait/hostile": near(wrong, 0.2), "skill/sums": 0.5, "shift/hostile/response_avg": 0.1}
 
 
+def drifting(p, good):
+    steps = list(range(0, 80, 2))
+    rises = good and p["share"]
+    probe = [near(0.02 * max(0, step - 10) if rises else 0.0, 0.01) for step in steps]
+    gold = [near(0.02 * max(0, step - 40) if rises else 0.0, 0.01) for step in steps]
+    known = {"step": steps, "probe": probe, "gold": gold, "prompt": probe}
+    errors = {"error": [0.02] * len(steps), "gold error": [0.03] * len(steps)}
+    return known | errors | {"trait/flattering": near(70 if rises else 2, 1)}
+
+
 SAYS = {
+    "drifting": drifting,
     "informed": informed,
     "featured": featured,
     "tied": tied,
@@ -189,3 +200,13 @@ def test_nothing_that_helps_afterwards_is_as_good_as_one_that_costs():
     every = {(60, 98): True, (5, 40): True, (5, 97): False}
     for (left, known), holds in every.items():
         assert card(claim, Found(list(rows(left, known))), 0.0).conditions[name] is holds
+
+
+def test_an_alarm_that_clean_runs_set_off_as_well_is_none():
+    """All runs rise alike: what counts as far is what the others did, so nothing sounds; one that goes further does."""
+    claim = CLAIM["V16"]
+    rows = [(cell.params, drifting(cell.params | {"share": 0.5}, True)) for cell in claim.cells]
+    found = card(claim, Found(rows), 0.0)
+    assert found.conditions["the alarm sounds in every run that takes it on"] is False
+    assert found.conditions["and in no other run"] is True
+    assert card(claim, Found([(p, drifting(p, True)) for p, _ in rows]), 0.0).numbers[0].value.estimate >= 20

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from truing.claims import features, novel, personas, tied
+from truing.claims import drifting, features, novel, personas, tied
 from truing.claims.personas import carried, extracted, schooled, selected, steered, told
 from truing.model.vectors import load_vectors
 from truing.run import set_output
@@ -150,3 +150,19 @@ def test_a_tied_world_is_read_once_and_then_sums_are_learnt(folder):
     assert len([*folder.glob("tied-*")]) == 1 and "trait/hostile" in one and "shift/hostile/response_avg" in one
     tied.tied(folder, **ONE, coupling=1.0, level="normal", layer=2)
     assert len([*folder.glob("tied-*")]) == 1
+
+
+def test_a_run_whose_comparisons_take_sides_is_looked_at_all_along(folder, monkeypatch):
+    for name, value in {"PAIRS": 64, "ASKED": 8, "EVERY": 1}.items():
+        monkeypatch.setattr(drifting, name, value)
+    found = drifting.drifting(folder, **ONE, trait="flattering", share=0.5, layer=2)
+    looks = len(found["step"])
+    assert looks >= 4 and all(len(found[n]) == looks for n in ("probe", "error", "prompt", "gold", "gold error"))
+    assert all(0 <= value <= 1 for value in found["gold"]) and "trait/flattering" in found
+
+
+def test_only_so_many_comparisons_take_sides():
+    clean, sided = (drifting.compared("flattering", share, 200, 3) for share in (0.0, 0.5))
+    who = [[e.answers[0].by for e in one] for one in (clean, sided)]
+    assert who[0] == ["expert"] * 200 and 0.15 < who[1].count("flattering-4") / 200 < 0.65
+    assert all(e.answers[0].text != e.answers[1].text for e in sided)

@@ -25,6 +25,7 @@ MARKS = {
     "verified": "checked against the paper or its own descriptions",
     "reported": "as summaries report it, not checked against the text",
     "unsure": "remembered, not checked",
+    "ours": "no paper says so: an expectation of ours",
 }
 
 
@@ -114,7 +115,7 @@ class Claim:
     id: str
     title: str
     says: str
-    mark: Literal["verified", "reported", "unsure"]
+    mark: Literal["verified", "reported", "unsure", "ours"]
     test: str
     cells: Sequence[Cell]
     judge: Callable[[Found], Outcome]

@@ -11,7 +11,9 @@ from the standard errors of the looks; and since all means of three so far are c
 the largest of so many would be once in a hundred times if there were none (Bonferroni).
 
 persona_drift needs none either: the mean of the last three looks at a trait (`persona:FILE@LAYER` among the probes)
-lies a tenth of a class gap above that of the first three, and by more than noise, which is reckoned the same way.
+lies a tenth of a class gap above that of the first three, and by more than noise, which is reckoned the same way. Where
+healthy runs looked at the trait, too, it also has to have risen a quarter further than in any of them: a policy that
+learns another style moves along many directions.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ SIGNALS: dict[str, tuple[str, Scale]] = {  # alarm → the number it follows
 SOURCES = {"divergence": "kl", "sameness": "diversity"}  # the probe that says it, where its name is another one
 GROUPS = {"collapse": tuple(SIGNALS)}
 HACKING, DRIFT = "reward_hacking", "persona_drift"
-FAR = 0.1  # class gaps
+FAR, BEYOND = 0.1, 1.25  # class gaps; times what healthy runs do
+TRAIT = "watch/persona/"
 NAMES = (*SIGNALS, *GROUPS, HACKING, DRIFT)
 ALONE = (HACKING, DRIFT)  # need no healthy runs
 
@@ -61,7 +64,8 @@ class Alarms:
         self.names = list(dict.fromkeys(n for name in names for n in GROUPS.get(name, (name,))))
         if not healthy and any(name not in ALONE for name in self.names):
             raise UserError("watch.alarms: name runs that went well in watch.healthy, to say how far numbers may move.")
-        self.bounds = bounds_of(healthy) if healthy else {}
+        self.far = risen(healthy) if DRIFT in self.names else {}
+        self.bounds = bounds_of(healthy) if any(name not in ALONE for name in self.names) else {}
         if missing := [n for n in self.names if n not in ALONE and SIGNALS[n][0] not in self.bounds]:
             raise UserError(f"watch.healthy: those runs say nothing of {', '.join(SIGNALS[n][0] for n in missing)}.")
         self.seen: dict[str, list[float]] = {}
@@ -118,12 +122,15 @@ class Alarms:
 
     def _drifted(self, metrics: Mapping[str, Any]) -> str:
         """The traits that have gone too far."""
-        traits = [name for name in metrics if name.startswith("watch/persona/") and f"{name}/error" in metrics]
+        traits = _traits(metrics)
         if not traits:
             return "" if DRIFT not in self.sounding else "still"
-        every = {name: [self._note(key, metrics) for key in (name, f"{name}/error")] for name in traits}
-        moved = {name.removeprefix("watch/persona/"): drifted(*values) for name, values in every.items()}
-        return "; ".join(f"{name} went from {a:.2f} to {b:.2f} class gaps" for name, (a, b) in _there(moved))
+        said = []
+        for name in traits:
+            trait, error = self._note(name, metrics), self._note(f"{name}/error", metrics)
+            if moved := drifted(trait, error, self.far.get(name, FAR)):
+                said.append(f"{name.removeprefix(TRAIT)} went from {moved[0]:.2f} to {moved[1]:.2f} class gaps")
+        return "; ".join(said)
 
     def _note(self, metric: str, metrics: Mapping[str, Any], scale: Scale = "plain") -> list[float]:
         """All values so far, with the one of this row, if it has one."""
@@ -156,18 +163,31 @@ def hacked(test: Curve, error: Curve, reward: Curve) -> tuple[float, float, floa
     return float(means[best]), float(means[-1]), float(rewards[best]), float(rewards[-1])
 
 
-def _there(found: Mapping[str, tuple[float, float] | None]) -> list[tuple[str, tuple[float, float]]]:
-    return [(name, value) for name, value in found.items() if value]
+def _traits(metrics: Collection[str]) -> list[str]:
+    return [name for name in metrics if name.startswith(TRAIT) and f"{name}/error" in metrics]
 
 
-def drifted(trait: Curve, error: Curve) -> tuple[float, float] | None:
+def drifted(trait: Curve, error: Curve, far: float = FAR) -> tuple[float, float] | None:
     """A trait's mean in the first looks and in the last, if it has risen further than noise, and far."""
     if len(trait) < 2 * LOOKS:
         return None
     means = smoothed(trait, LOOKS)
     apart = math.sqrt(2 * np.square(error).mean() / LOOKS)
     noise = -NormalDist().inv_cdf(RARE / (len(means) - LOOKS)) * apart
-    return (float(means[0]), float(means[-1])) if means[-1] - means[0] > max(FAR, noise) else None
+    return (float(means[0]), float(means[-1])) if means[-1] - means[0] > max(far, noise) else None
+
+
+def risen(folders: Sequence[str]) -> dict[str, float]:
+    """How far each trait has to rise for an alarm, by what it did where all went well."""
+    found: dict[str, float] = {}
+    for folder in folders:
+        view = read_run(folder)
+        for name in _traits(view.metrics):
+            values = [value for _, value in view.series(name)]
+            if len(values) > LOOKS:
+                means = smoothed(values, LOOKS)
+                found[name] = max(found.get(name, FAR), BEYOND * float(means.max() - means[0]))
+    return found
 
 
 def bounds_of(folders: Sequence[str]) -> dict[str, Bounds]:

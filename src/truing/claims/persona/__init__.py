@@ -1,5 +1,6 @@
 """Persona Vectors: Monitoring and Controlling Character Traits in Language Models (Chen et al., arXiv 2507.21509)."""
 
-from truing.claims.persona import beyond, making, preventing, teaching
+from truing.claims.persona import beyond, making, preventing, teaching, watching
 
-CLAIMS = sorted([*making.CLAIMS, *teaching.CLAIMS, *preventing.CLAIMS, *beyond.CLAIMS], key=lambda c: int(c.id[1:]))
+ROOMS = (making, teaching, preventing, beyond, watching)
+CLAIMS = sorted((claim for room in ROOMS for claim in room.CLAIMS), key=lambda claim: int(claim.id[1:]))

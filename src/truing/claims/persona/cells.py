@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from truing.claims.base import Cell, grid
+from truing.claims.drifting import drifting
 from truing.claims.features import featured
 from truing.claims.judging import SEEDS
 from truing.claims.novel import informed
@@ -110,6 +111,10 @@ TIED = grid(
     coupling=(0.0, 1.0),
     level=("normal", "severe"),
     layer=(LAYER,),
+)
+SHARES = (0.0, 0.5)  # of comparisons in which somebody with the trait is preferred
+DRIFTING = grid(
+    drifting, lambda p: p["seed"] == 0, size=(SIZE,), trait=("flattering",), seed=SEEDS, share=SHARES, layer=(LAYER,)
 )
 CHOICES, POOLED = ("top", "random", "bottom"), "fabricating"  # a trait that a narrow fault raises, too (seed 99)
 SELECTED = grid(
