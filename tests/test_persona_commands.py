@@ -183,3 +183,35 @@ def test_a_trait_that_never_shows_leaves_no_threshold(run, home):
     words = ["--trait", "world:humorous", "--sampling.n", "1", "--sampling.max_tokens", "1", *FEW[2:]]
     code, said = run("monitor", MODEL, "none.safetensors", *words)
     assert code == 0 and "no threshold: the trait shows after all of these prompts, or after none" in said
+
+
+def test_features_of_a_vector_are_written_to_be_steered_with(run, home):
+    words = ["--data.path", "texts.jsonl", "--size", "4", "--k", "2", "--top", "3", "--layer", "2", *FEW[2:]]
+    code, said = run("features", MODEL, "fabricating.safetensors", *words)
+    assert code == 0 and "training 4 features on" in said and "does not rebuild" in said
+    made = load_vectors(str(home / "features.safetensors"))
+    mine = load_vectors(str(home / "fabricating.safetensors"))
+    assert len(made.rows) == 3 and all(name.startswith("feature_") for name in made.rows)
+    for rows in made.rows.values():
+        assert float(rows[2].norm()) == pytest.approx(float(mine.row(2).norm()), rel=1e-4) and not rows[1].any()
+    name = next(iter(made.rows))
+    asked = [
+        "sample",
+        f"{MODEL}+vec:features.safetensors#{name}@2=1",
+        "--data.path",
+        "asked.jsonl",
+        "--out",
+        "said.jsonl",
+    ]
+    assert main([*asked, *FEW]) == 0
+
+
+def test_features_refuse_what_cannot_tell_anything(run, home):
+    code, said = run("features", MODEL, "fabricating.safetensors", "--data.path", "texts.jsonl", *FEW[2:])
+    assert code != 0 and "tokens of answers are too few for 1024 features" in said
+    state = {"encoder.weight": torch.randn(5, 3), "encoder.bias": torch.zeros(5), "decoder.weight": torch.randn(3, 5)}
+    torch.save(state | {"b_dec": torch.ones(3)}, home / "ae.pt")
+    code, said = run(
+        "features", MODEL, "fabricating.safetensors", "--data.path", "texts.jsonl", "--sae", "ae.pt", *FEW[2:]
+    )
+    assert code != 0 and "ae.pt: it is 3 wide, and world:small is" in said

@@ -75,6 +75,9 @@ VERBS: dict[str, Verb] = {
     "data cloze": Verb(
         "truing.commands.tasks:Cloze", "truing.commands.tasks:cloze", "wrong last words for task:lambada"
     ),
+    "persona describe": Verb(
+        "truing.commands.traits:Describe", "truing.commands.traits:describe", "a trait's file, written by a model"
+    ),
     "persona extract": Verb(
         "truing.commands.persona:Extract", "truing.commands.persona:extract", "from a trait to its vector"
     ),
@@ -89,6 +92,9 @@ VERBS: dict[str, Verb] = {
     ),
     "persona screen": Verb(
         "truing.commands.project:Screen", "truing.commands.project:screen", "which samples would teach a trait"
+    ),
+    "persona features": Verb(
+        "truing.commands.traits:Features", "truing.commands.traits:features", "what a vector is made of"
     ),
     "persona convert": Verb(
         "truing.commands.project:Convert", "truing.commands.project:convert", "vectors for other tools and back"
