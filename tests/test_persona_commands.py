@@ -1,6 +1,8 @@
 """`truing persona …` from the command line, on a small model of the world."""
 
+import io
 import json
+import re
 
 import pytest
 import torch
@@ -71,7 +73,10 @@ def test_steering_is_chosen_on_some_questions_and_told_on_others(run, home):
     words = ["--layers", "2", "3", "--coefs", "1", "2", "--coherent", "30", "--random", "1", *FEW]
     code, said = run("steer", MODEL, "fabricating.safetensors", *words)
     assert code == 0 and "chosen: layer" in said and "random 1, layer" in said and "as it is" in said
-    assert "+vec:fabricating.safetensors@" in said and (home / "runs/persona/steer-fabricating.html").is_file()
+    page = (home / "runs/persona/steer-fabricating.html").read_text("utf-8")
+    assert "+vec:fabricating.safetensors@" in said and page.count('<rect class="heat"') == 2 * 2 * 2
+    shades = re.findall(r'fill-opacity="([0-9.]+)"/><text class="heat"[^>]*>(\d+)<', page)
+    assert len(shades) == 8 and all(float(shade) == pytest.approx(0.5 * int(n) / 100, abs=0.01) for shade, n in shades)
     code, said = run("steer", MODEL, "fabricating.safetensors", "--layers", "2", "--coefs", "400", *FEW)
     assert code == 2 and "no configuration leaves coherence at 75 or more" in said and "smaller coefficients" in said
 
@@ -79,6 +84,8 @@ def test_steering_is_chosen_on_some_questions_and_told_on_others(run, home):
 def test_a_trait_is_told_before_it_is_said(run, home):
     code, said = run("monitor", MODEL, "fabricating.safetensors", "--sampling.n", "2", *FEW)
     assert code == 0 and "prompt_last" in said and "random directions" in said and "threshold" in said
+    page = (home / "runs/persona/monitor-fabricating.html").read_text("utf-8")
+    assert page.count('<circle class="dot') >= 8 and "<polyline" not in page  # points of a grade are no curve
     code, said = run("monitor", MODEL, "fabricating.safetensors", "--data", "asked.jsonl", "--threshold", "-9", *FEW)
     found = list(read(home / "monitored.jsonl"))
     assert code == 0 and f"{len(found)} above it" in said and len(found) == len(list(read(home / "asked.jsonl")))
@@ -215,3 +222,24 @@ def test_features_refuse_what_cannot_tell_anything(run, home):
         "features", MODEL, "fabricating.safetensors", "--data.path", "texts.jsonl", "--sae", "ae.pt", *FEW[2:]
     )
     assert code != 0 and "ae.pt: it is 3 wide, and world:small is" in said
+
+
+def test_a_conversation_is_watched_as_it_goes(run, home, monkeypatch, capsys):
+    """A question that nobody can answer, asked of one who makes things up and of one who does not."""
+    seen = {}
+    for model in (MODEL, f"{MODEL}+vec:fabricating.safetensors@2=2,all"):
+        monkeypatch.setattr("sys.stdin", io.StringIO("what does otto drink ?\n\n"))
+        words = ["--personas", "fabricating.safetensors@3", "--above", "-9", *FEW]
+        assert main(["chat", model, *words]) == 0
+        said = capsys.readouterr().out
+        line = next(line for line in said.splitlines() if "before the answer" in line)
+        assert "▲" in line and "in it" in line
+        seen[model] = float(line.split(":")[1].split()[0])
+    plain, steered = seen.values()
+    assert steered > plain + 0.3
+
+
+def test_what_cannot_be_looked_at_is_not_watched(run, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert main(["chat", "scripted:echo", "--personas", "fabricating.safetensors@3"]) != 0
+    assert "what scripted:echo computes cannot be looked at here" in capsys.readouterr().err

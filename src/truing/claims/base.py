@@ -78,6 +78,7 @@ class Curve:
 
     label: str
     points: Sequence[tuple[float, float, float, float]]
+    only: Literal["", "line", "dots"] = ""
 
 
 @dataclass(frozen=True)

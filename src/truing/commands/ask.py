@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from truing.align.job import read_sets
 from truing.commands.tables import cell, report, show
 from truing.data import Dataset, check_target, write
 from truing.data.tranches import marked
-from truing.engine import open_engine, require
+from truing.engine import Asking, open_engine, require
 from truing.evaluate.detector import guarded
 from truing.evaluate.preference import pair_rows
 from truing.records import Example, Judgement, Message, Sampling, UserError
@@ -62,6 +62,10 @@ class Chat:
     """a system line before the first turn"""
     reject: str | None = None
     """a detector from `truing eval ood --out`: what it rejects gets a refusal"""
+    personas: tuple[str, ...] = ()
+    """files of persona vectors, FILE@LAYER: how far each turn lies along the trait, before the answer and in it"""
+    above: float | None = None
+    """class gaps before the answer from which on a turn is marked; truing persona monitor finds such a threshold"""
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.7, max_tokens=256))
     machine: Machine = field(default_factory=Machine)
 
@@ -142,9 +146,10 @@ def _shown(value: Any) -> str:
 
 def chat(settings: Chat) -> None:
     """A conversation in the terminal."""
-    engine = guarded(open_engine(settings.model, settings.machine), settings.reject)
+    bare = open_engine(settings.model, settings.machine)
+    engine = guarded(bare, settings.reject)
     require(engine, "sample")
-    console = Console()
+    console, monitor = Console(), _monitor(settings, bare)
     start = (Message("system", settings.system),) if settings.system else ()
     turns: tuple[Message, ...] = start
     console.print(f"[dim]{settings.model}: an empty line ends, /new begins again[/dim]")
@@ -163,7 +168,31 @@ def chat(settings: Chat) -> None:
         answer = engine.sample([turns], replace(settings.sampling, n=1, seed=seed))[0].answers[0]
         console.print("[bold]model[/bold]  ", end="")
         console.print(printable(answer.text.strip()), markup=False, highlight=False)  # a model's text is never markup
+        for line in monitor(Example(turns, (answer,))):
+            console.print(line, style="dim")
         turns = (*turns, Message("assistant", answer.text))
+
+
+def _monitor(settings: Chat, engine: Asking) -> Callable[[Example], list[str]]:
+    """What is seen along each trait in a turn."""
+    if not settings.personas:
+        return lambda turn: []
+    from truing.engine.local import LocalEngine
+    from truing.watch.personas import PREFIX, Personas
+
+    if not isinstance(engine, LocalEngine):
+        raise UserError(f"personas: what {settings.model} computes cannot be looked at here; it takes local weights.")
+    look = Personas([f"{PREFIX}{one}" for one in settings.personas], engine)
+
+    def told(turn: Example) -> list[str]:
+        found, lines = look([turn]), []
+        for one in look.directions:
+            before, said = found[f"persona/{one.name}/prompt"], found.get(f"persona/{one.name}", float("nan"))
+            mark = " [red]▲[/red]" if settings.above is not None and before > settings.above else ""
+            lines.append(f"       {one.name}: {before:+.2f} before the answer, {said:+.2f} in it{mark}")
+        return lines
+
+    return told
 
 
 def printable(text: str) -> str:

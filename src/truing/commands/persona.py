@@ -231,7 +231,7 @@ def _show(
         Path(settings.folder) / f"steer-{trait.name}.html",
         f"{trait.name}: steering",
         title,
-        _pictures(tried, layers),
+        _pictures(tried, layers, chosen),
     )
 
 
@@ -251,18 +251,25 @@ def _spec(settings: Steer, arm: Arm) -> str:
     return f"{statistic}@{arm.layer}={arm.coef:g}{place}"
 
 
-def _pictures(tried: Sequence[Effect], layers: Sequence[int]) -> list[Mapping[str, Any]]:
-    """The trait, and coherence, by coefficient: a line for each layer."""
+def _pictures(tried: Sequence[Effect], layers: Sequence[int], chosen: Arm) -> list[Mapping[str, Any]]:
+    """The trait, and coherence: a shade for every layer and coefficient, and a line over the coefficients of each."""
     plain = next(one for one in tried if not one.arm.coef)
-    found: list[Mapping[str, Any]] = []
+    by = {(one.arm.layer, one.arm.coef): one for one in tried}
+    coefs = sorted({one.arm.coef for one in tried if one.arm.coef})
+    note = f"chosen: layer {chosen.layer}, α = {chosen.coef:g}"
+    maps, lines = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     for what in ("trait", "coherence"):
+        cells = [[v.estimate if (v := getattr(by[n, c], what)) else None for c in coefs] for n in layers]
+        columns, rows = [f"{c:g}" for c in coefs], [f"layer {n}" for n in layers]
+        named = {"title": f"{what.capitalize()}, 0 to 100", "x": "coefficient α", "y": "layer", "note": note}
+        maps.append({**named, "columns": columns, "rows": rows, "cells": cells})
         curves = []
         for layer in layers:
-            effects = [plain, *(one for one in tried if one.arm.layer == layer and one.arm.coef)]
+            effects = [plain, *(by[layer, c] for c in coefs)]
             points = sorted((one.arm.coef, *_ends(v)) for one in effects if (v := getattr(one, what)))
             curves.append({"label": f"layer {layer}", "points": points})
-        found.append({"title": what.capitalize(), "x": "coefficient α", "y": what, "curves": curves})
-    return found
+        lines.append({"title": what.capitalize(), "x": "coefficient α", "y": what, "curves": curves})
+    return [*maps, *lines]
 
 
 def _ends(value: Any) -> tuple[float, float, float]:

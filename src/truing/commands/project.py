@@ -19,6 +19,7 @@ from truing.engine.open import open_local
 from truing.evaluate.rows import Rows
 from truing.model.exchange import to_authors, to_gguf
 from truing.model.vectors import LAST, RESPONSE, Vectors, load_vectors, save_vectors
+from truing.pages.curves import dots
 from truing.persona import monitor as looking
 from truing.persona.project import Direction, projections
 from truing.persona.screen import Way
@@ -198,11 +199,11 @@ def _told(
 
 
 def _scatter(points: Sequence[looking.Point], gap: float) -> Mapping[str, Any]:
-    """A line for each grade: its questions by projection."""
+    """A colour for each grade: its questions by projection."""
     curves = []
     for grade in sorted({p.context.grade for p in points}):
         seen = sorted((float(p.seen[0]) / gap, p.trait) for p in points if p.context.grade == grade)
-        curves.append({"label": f"grade {grade}", "points": [(x, y, y, y) for x, y in seen], "dots": True})
+        curves.append({"label": f"grade {grade}", "points": dots(seen), "only": "dots"})
     return {"title": "Projection and trait", "x": "projection, class gaps", "y": "trait", "curves": curves}
 
 

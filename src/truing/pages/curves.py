@@ -28,6 +28,7 @@ from truing.pages.charts import (
 )
 from truing.pages.escape import esc
 from truing.pages.figures import figure
+from truing.pages.heat import heat
 from truing.pages.numbers import Right, table
 from truing.pages.page import whole_page
 
@@ -39,7 +40,8 @@ Cells = tuple[Sequence[str], Mapping[str, Sequence[str]]]
 
 def curves_page(title: str, about: str, pictures: Iterable[Mapping[str, Any]], cells: Cells | None = None) -> str:
     """What an evaluation found, to look at. `cells`: columns, and rows by name; an interval stands below its number."""
-    body = f'<div class="claim"><div class="charts">{"".join(map(picture, pictures))}</div></div>'
+    drawn = "".join(heat(one) if "cells" in one else picture(one) for one in pictures)
+    body = f'<div class="claim"><div class="charts">{drawn}</div></div>'
     head = [f"<h1>{esc(title)}</h1>", f'<p class="soft">{esc(about)}</p>']
     return whole_page(f"Truing: {title}", [*head, _table(*cells) if cells else "", body])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from truing.claims.base import Claim, Found, Outcome
+from truing.claims.base import Claim, Curve, Found, Outcome, Picture
 from truing.claims.judging import SEEDS, Value, above, average, below, lines, over_seeds
 from truing.claims.persona.cells import LAYER, MADE, PLACES, STEERED, TOLD
 from truing.claims.personas import TRAITS
@@ -67,9 +67,7 @@ def _beside(kind: str) -> Value:
 
 def _rank(one: dict[str, float]) -> float:
     """Of the trait with the coefficient, over all of them."""
-    known = {
-        float(n.removeprefix("trait/")): v for n, v in one.items() if n.startswith("trait/") and n[6] in "-0123456789"
-    }
+    known = {float(n.removeprefix("trait/")): v for n, v in one.items() if _is_coef(n)}
     return spearman(list(known), list(known.values()))[0]
 
 
@@ -111,7 +109,28 @@ def v2(found: Found) -> Outcome:
             gain = _each(found.where(trait=trait), statistic, _gain)  # type: ignore[arg-type]
             rows += lines((f"{statistic}: gain, {trait}", gain, "context"))
     said = [f"{v.estimate:+.0f} by {s}" for s in PLACES if (v := numbers[s, "gain"])]
-    return Outcome(conditions, "; ".join(said) or "too few cells", rows)
+    return Outcome(conditions, "; ".join(said) or "too few cells", rows, [_by_coefficient(found, s) for s in PLACES])
+
+
+def _by_coefficient(found: Found, statistic: str) -> Picture:
+    """Over seeds, at the layer that was chosen in each."""
+    curves = []
+    for trait in TRAITS:
+        cells = found.where(statistic=statistic, trait=trait)
+        coefs = sorted({float(n.removeprefix("trait/")) for _, one in cells.rows for n in one if _is_coef(n)})
+        values = {c: _each(cells, statistic, lambda one, c=c: one[f"trait/{c:g}"]) for c in coefs}  # type: ignore[misc]
+        points = [(c, v.estimate, *_ends(v)) for c, v in values.items() if v]
+        curves.append(Curve(trait, points))
+    return Picture(f"Steering by {statistic}", "coefficient", "trait", curves)
+
+
+def _ends(value: Interval) -> tuple[float, float]:
+    """A scale from 0 to 100 has no whiskers beyond it."""
+    return (max(0.0, value.low), min(100.0, value.high)) if np.isfinite(value.low) else (value.low, value.high)
+
+
+def _is_coef(name: str) -> bool:
+    return name.startswith("trait/") and name[6] in "-0123456789"
 
 
 def v3(found: Found) -> Outcome:

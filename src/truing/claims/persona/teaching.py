@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from truing.claims.base import Claim, Found, Outcome
+from truing.claims.base import Claim, Curve, Found, Outcome, Picture
 from truing.claims.judging import SEEDS, above, average, below, difference, lines, over_seeds
 from truing.claims.persona.cells import CARRIED, CHOICES, FAMILIES, FEW, LEVELS, POOLED, SCHOOLED, SELECTED
 from truing.claims.personas import TRAITS
+from truing.model.vectors import RESPONSE
 from truing.stats.correlate import pearson, within
 from truing.stats.effects import spearman
 from truing.stats.intervals import Interval
@@ -94,15 +95,13 @@ def v5(found: Found) -> Outcome:
         pairs = [(a, b) for a in TRAITS for b in TRAITS if a != b]
         return over(lambda each: [pearson(*_shifts(each, a, b, statistic)[:2]) for a, b in pairs])
 
-    mine, theirs = own("response_avg"), cross("response_avg")
+    mine, theirs = own(RESPONSE), cross(RESPONSE)
     gap = None
     if mine and theirs:
         gap = over(
             lambda each: (
-                np.mean([pearson(*_shifts(each, t, t, "response_avg")[:2]) for t in TRAITS])
-                - np.nanmean(
-                    [pearson(*_shifts(each, a, b, "response_avg")[:2]) for a in TRAITS for b in TRAITS if a != b]
-                )
+                np.mean([pearson(*_shifts(each, t, t, RESPONSE)[:2]) for t in TRAITS])
+                - np.nanmean([pearson(*_shifts(each, a, b, RESPONSE)[:2]) for a in TRAITS for b in TRAITS if a != b])
             )
         )
     enough = above(mine, SURE) and mine.estimate >= STRONG if mine else None
@@ -110,12 +109,21 @@ def v5(found: Found) -> Outcome:
     rows = lines(
         ("r over 24 models, own trait, mean vector", mine, "effect"),
         ("r, other traits, mean vector", theirs, "control"),
-        ("within a level, own trait, mean vector", own("response_avg", within), "control"),
+        ("within a level, own trait, mean vector", own(RESPONSE, within), "control"),
         ("r, own trait, vector of the prompt's last token", own("prompt_last"), "context"),
         ("r, other traits, vector of the prompt's last token", cross("prompt_last"), "context"),
         ("within a level, vector of the prompt's last token", own("prompt_last", within), "context"),
     )
-    return Outcome(conditions, f"r = {mine.estimate:.2f}" if mine else "too few cells", rows)
+    curves = [
+        Curve(
+            trait,
+            [(x, y, y, y) for each in models.values() for x, y in zip(*_shifts(each, trait, trait, RESPONSE)[:2])],
+            "dots",
+        )
+        for trait in TRAITS
+    ]
+    picture = Picture("Where models moved, and what they became", "shift, class gaps", "trait", curves)
+    return Outcome(conditions, f"r = {mine.estimate:.2f}" if mine else "too few cells", rows, [picture])
 
 
 def v10(found: Found) -> Outcome:
@@ -157,7 +165,12 @@ def v10(found: Found) -> Outcome:
         (f"rank correlation with the full value: {SOME} texts", part, "effect"),
         ("rank correlation with the full value: prompts' last tokens", last, "effect"),
     )
-    return Outcome(conditions, f"r = {r.estimate:.2f}" if r else "too few cells", rows)
+    pairs = {
+        t: [(texts[k][f"{t}/own"], one[k][f"trait/{t}"]) for one, texts in both.values() for k in one] for t in TRAITS
+    }
+    curves = [Curve(t, [(x, y, y, y) for x, y in points], "dots") for t, points in pairs.items()]
+    picture = Picture("What data carry, and what models became", "projection difference, class gaps", "trait", curves)
+    return Outcome(conditions, f"r = {r.estimate:.2f}" if r else "too few cells", rows, [picture])
 
 
 def v11(found: Found) -> Outcome:
