@@ -74,7 +74,8 @@ def test_steering_is_chosen_on_some_questions_and_told_on_others(run, home):
     code, said = run("steer", MODEL, "fabricating.safetensors", *words)
     assert code == 0 and "chosen: layer" in said and "random 1, layer" in said and "as it is" in said
     page = (home / "runs/persona/steer-fabricating.html").read_text("utf-8")
-    assert "+vec:fabricating.safetensors@" in said and page.count('<rect class="heat"') == 2 * 2 * 2
+    assert "+vec:fabricating.safetensors@" in said and page.count('<rect class="heat') == 2 * 2 * 2
+    assert page.count('class="heat chosen"') == 2
     shades = re.findall(r'fill-opacity="([0-9.]+)"/><text class="heat"[^>]*>(\d+)<', page)
     assert len(shades) == 8 and all(float(shade) == pytest.approx(0.5 * int(n) / 100, abs=0.01) for shade, n in shades)
     code, said = run("steer", MODEL, "fabricating.safetensors", "--layers", "2", "--coefs", "400", *FEW)
@@ -85,7 +86,7 @@ def test_a_trait_is_told_before_it_is_said(run, home):
     code, said = run("monitor", MODEL, "fabricating.safetensors", "--sampling.n", "2", *FEW)
     assert code == 0 and "prompt_last" in said and "random directions" in said and "threshold" in said
     page = (home / "runs/persona/monitor-fabricating.html").read_text("utf-8")
-    assert page.count('<circle class="dot') >= 8 and "<polyline" not in page  # points of a grade are no curve
+    assert page.count('<circle class="dot') >= 16 and page.count("<polyline") == 1  # grades are a curve, prompts none
     code, said = run("monitor", MODEL, "fabricating.safetensors", "--data", "asked.jsonl", "--threshold", "-9", *FEW)
     found = list(read(home / "monitored.jsonl"))
     assert code == 0 and f"{len(found)} above it" in said and len(found) == len(list(read(home / "asked.jsonl")))

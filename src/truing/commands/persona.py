@@ -256,12 +256,19 @@ def _pictures(tried: Sequence[Effect], layers: Sequence[int], chosen: Arm) -> li
     plain = next(one for one in tried if not one.arm.coef)
     by = {(one.arm.layer, one.arm.coef): one for one in tried}
     coefs = sorted({one.arm.coef for one in tried if one.arm.coef})
-    note = f"chosen: layer {chosen.layer}, α = {chosen.coef:g}"
+    frame = list(layers).index(chosen.layer), coefs.index(chosen.coef)
+    note = f"framed: the strongest trait of those that are coherent, layer {chosen.layer}, α = {chosen.coef:g}"
     maps, lines = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
     for what in ("trait", "coherence"):
         cells = [[v.estimate if (v := getattr(by[n, c], what)) else None for c in coefs] for n in layers]
         columns, rows = [f"{c:g}" for c in coefs], [f"layer {n}" for n in layers]
-        named = {"title": f"{what.capitalize()}, 0 to 100", "x": "coefficient α", "y": "layer", "note": note}
+        named = {
+            "title": f"{what.capitalize()}, 0 to 100",
+            "x": "coefficient α",
+            "y": "layer",
+            "chosen": frame,
+            "note": note,
+        }
         maps.append({**named, "columns": columns, "rows": rows, "cells": cells})
         curves = []
         for layer in layers:

@@ -194,17 +194,23 @@ def _told(
     told = {"threshold": limit.at / gap, "false": limit.false, "found": limit.found} if limit else {}
     report("persona monitor", {"correlations": found, **told})
     file = Path(settings.folder) / f"monitor-{direction.name}.html"
-    page(file, f"{direction.name}: told before it is said", title, [_scatter(points, gap)])
+    page(file, f"{direction.name}: told before it is said", title, _scatters(points, gap))
     return found
 
 
-def _scatter(points: Sequence[looking.Point], gap: float) -> Mapping[str, Any]:
-    """A colour for each grade: its questions by projection."""
-    curves = []
+def _scatters(points: Sequence[looking.Point], gap: float) -> list[Mapping[str, Any]]:
+    """Every question behind every system line; and the means of each grade, from the opposite to the trait."""
+    named = {"x": "projection, class gaps", "y": "trait"}
+    every = dots(sorted((float(p.seen[0]) / gap, p.trait) for p in points))
+    means = []
     for grade in sorted({p.context.grade for p in points}):
-        seen = sorted((float(p.seen[0]) / gap, p.trait) for p in points if p.context.grade == grade)
-        curves.append({"label": f"grade {grade}", "points": dots(seen), "only": "dots"})
-    return {"title": "Projection and trait", "x": "projection, class gaps", "y": "trait", "curves": curves}
+        here = [p for p in points if p.context.grade == grade]
+        found = mean_t([p.trait for p in here])
+        means.append((float(np.mean([p.seen[0] for p in here])) / gap, found.estimate, found.low, found.high))
+    return [
+        {"title": "Every prompt", **named, "curves": [{"label": "a prompt", "points": every, "only": "dots"}]},
+        {"title": "Means of grades", **named, "curves": [{"label": "a grade of system lines", "points": means}]},
+    ]
 
 
 def _look(settings: Monitor, engine: LocalEngine, direction: Direction) -> list[Example]:

@@ -1,7 +1,7 @@
 """A table whose numbers are also shades: where in a grid something is strongest.
 
-A heat-map is {title, x, y, columns, rows, cells, note}: cells row by row from 0 to 100, or None where there is nothing,
-and a note the text below it. A cell may be (value, text): the shade, and what stands in it.
+A heat-map is {title, x, y, columns, rows, cells} and perhaps {chosen: (row, column), note}: cells row by row from 0 to
+100, or None where there is nothing; what was chosen has a frame, and the note says why.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def heat(picture: Mapping[str, Any]) -> str:
     for number, (name, cells) in enumerate(zip(rows, picture["cells"])):
         y = CELL * number
         body.append(f'<text class="tick y" x="{LEFT - 7}" y="{y + 17}">{esc(name)}</text>')
-        body += [_cell(LEFT + wide * n, y, wide, value) for n, value in enumerate(cells) if value is not None]
+        for n, value in enumerate(cells):
+            framed = " chosen" if picture.get("chosen") == (number, n) else ""
+            body.append("" if value is None else _cell(LEFT + wide * n, y, wide, value, framed))
     below = CELL * len(rows) + HEAD - 7
     body += [
         f'<text class="tick x" x="{LEFT + wide * (n + 0.5):.1f}" y="{below}">{esc(name)}</text>'
@@ -35,11 +37,10 @@ def heat(picture: Mapping[str, Any]) -> str:
     return drawn.replace("</svg>", f'</svg><p class="note">{esc(picture.get("note", ""))}</p>')
 
 
-def _cell(x: float, y: float, wide: float, value: float | tuple[float, str]) -> str:
-    amount, text = value if isinstance(value, tuple) else (value, f"{value:.0f}")
-    shade = DARKEST * min(max(amount / 100, 0), 1)
+def _cell(x: float, y: float, wide: float, value: float, framed: str) -> str:
+    shade = DARKEST * min(max(value / 100, 0), 1)
     return (
-        f'<rect class="heat" x="{x + 1:.1f}" y="{y + 1}" width="{wide - 2:.1f}" height="{CELL - 2}" '
+        f'<rect class="heat{framed}" x="{x + 1:.1f}" y="{y + 1}" width="{wide - 2:.1f}" height="{CELL - 2}" '
         f'fill-opacity="{shade:.2f}"/>'
-        f'<text class="heat" x="{x + wide / 2:.1f}" y="{y + 17}">{esc(text)}</text>'
+        f'<text class="heat" x="{x + wide / 2:.1f}" y="{y + 17}">{value:.0f}</text>'
     )
