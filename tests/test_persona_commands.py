@@ -100,6 +100,16 @@ def test_a_model_that_is_steered_where_a_prompt_ends_has_moved(run):
     assert code == 0 and "1.000" in said and "0.000" in said
 
 
+def test_shifts_are_laid_beside_what_models_have_become(run, home):
+    named = [f"{MODEL}+vec:fabricating.safetensors@2={coef}" for coef in (-1, -0.5, 0.5, 1)]
+    words = ["--vectors", "fabricating.safetensors", "--judge", "rules", "--layer", "3", *FEW, "--sampling.n", "1"]
+    code, said = run("shift", MODEL, *named, *words)
+    assert code == 0 and re.search(r"fabricating: r = -?[0-9.]+ \[.*\] of shift and trait over 4 models", said)
+    page = (home / "runs/persona/shift.html").read_text("utf-8")
+    places = [float(x) for x in re.findall(r'<circle class="dot[^>]* cx="([0-9.]+)"', page)]
+    assert len(places) == 4 and places == sorted(places) and all(name in page for name in named)
+
+
 def test_samples_are_kept_and_dropped(run, home):
     words = ["--data.path", "texts.jsonl", "--way", "raw", "--share", "0.2", "--judge", "rules"]
     code, said = run("screen", MODEL, "fabricating.safetensors", *words, *FEW)

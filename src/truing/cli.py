@@ -88,7 +88,7 @@ VERBS: dict[str, Verb] = {
         "truing.commands.project:Monitor", "truing.commands.project:monitor", "is a trait told before it is said"
     ),
     "persona shift": Verb(
-        "truing.commands.project:Shift", "truing.commands.project:shift", "where fine-tuning has moved models"
+        "truing.commands.shift:Shift", "truing.commands.shift:shift", "where fine-tuning has moved models"
     ),
     "persona screen": Verb(
         "truing.commands.project:Screen", "truing.commands.project:screen", "which samples would teach a trait"

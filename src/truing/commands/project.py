@@ -1,4 +1,4 @@
-"""`truing persona monitor`, `shift`, `screen`, `convert`: what is seen along a trait's direction; others' vectors."""
+"""`truing persona monitor`, `screen`, `convert`: what is seen along a trait's direction; others' vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from truing.persona import monitor as looking
 from truing.persona.project import Direction, projections
 from truing.persona.screen import Way
 from truing.persona.screen import screen as screened
-from truing.persona.traits import asked
 from truing.records import Answer, Example, Sampling, UserError
 from truing.run import say
 from truing.schema import Mistake
@@ -63,24 +62,6 @@ class Monitor:
     def __post_init__(self) -> None:
         if not 0 < self.false_alarms < 1:
             raise Mistake(("false_alarms",), "must lie between 0 and 1.")
-
-
-@dataclass(frozen=True)
-class Shift:
-    """Where fine-tuning has moved models: along a trait, from the first model to each of the others, before a word is
-    said to the same questions."""
-
-    models: tuple[str, ...]
-    """the base, then those that were fine-tuned from it"""
-    vectors: tuple[str, ...]
-    """files of truing persona extract, of the base"""
-    layer: int | None = None
-    statistic: Statistic = "response_avg"
-    machine: Machine = field(default_factory=Machine)
-
-    def __post_init__(self) -> None:
-        if len(self.models) < 2:
-            raise Mistake(("models",), "names the base and at least one model that was fine-tuned from it.")
 
 
 @dataclass(frozen=True)
@@ -138,24 +119,24 @@ def convert(settings: Convert) -> Vectors:
     return vectors
 
 
-def _direction(path: str, engine: LocalEngine, layer: int | None, statistic: str) -> Direction:
+def direction_of(path: str, engine: LocalEngine, layer: int | None, statistic: str) -> Direction:
     vectors = load_vectors(path)
     vectors.check(engine.model.owner, path)
     at = layer_of(vectors) if layer is None else layer
     return Direction(vectors.trait, at, vectors.row(at, statistic))
 
 
-def _named(vectors: Vectors) -> str:
+def trait_name(vectors: Vectors) -> str:
     """What truing persona extract was told: the world's traits have their prefix."""
     return str(vectors.meta.get("trait", vectors.trait))
 
 
 def monitor(settings: Monitor) -> Any:
     vectors, engine = load_vectors(settings.vectors), open_local(settings.model, settings.machine)
-    direction = _direction(settings.vectors, engine, settings.layer, settings.statistic)
+    direction = direction_of(settings.vectors, engine, settings.layer, settings.statistic)
     if settings.data:
         return _look(settings, engine, direction)
-    name = settings.trait or _named(vectors)
+    name = settings.trait or trait_name(vectors)
     trait = trait_of(name)
     judge, _ = judges_of(name, trait, settings.judge, settings.machine)
     other = LAST if settings.statistic == RESPONSE else RESPONSE
@@ -228,50 +209,13 @@ def _look(settings: Monitor, engine: LocalEngine, direction: Direction) -> list[
     return found
 
 
-def shift(settings: Shift) -> dict[str, dict[str, Any]]:
-    """model → trait → its shift in class gaps, with an interval over questions."""
-    base = open_local(settings.models[0], settings.machine)
-    directions = [_direction(path, base, settings.layer, settings.statistic) for path in settings.vectors]
-    gaps = np.array([float(one.vector.norm()) for one in directions])
-    traits = [
-        trait_of(str(load_vectors(path).meta.get("trait", load_vectors(path).trait))) for path in settings.vectors
-    ]
-    prompts = [Example(asked(q)) for q in dict.fromkeys(q for t in traits for q in (t.evaluation or t.extraction))]
-
-    def before(engine: LocalEngine) -> np.ndarray:
-        return np.stack([one.last for one in projections(engine, prompts, directions)])
-
-    start, found = before(base), dict[str, dict[str, Any]]()
-    speaks = (base.codec.tokenizer_hash, base.codec.template.source)
-    del base  # one model at a time
-    for model in settings.models[1:]:
-        engine = open_local(model, settings.machine)
-        if (engine.codec.tokenizer_hash, engine.codec.template.source) != speaks:
-            raise UserError(
-                f"{model}: it has another tokenizer or chat template than {settings.models[0]}, and would be asked "
-                "other words."
-            )
-        for path in settings.vectors:
-            load_vectors(path).check(engine.model.owner, f"{path}, for {model}")
-        moved = (before(engine) - start) / gaps
-        del engine
-        found[model] = {one.name: mean_t(moved[:, n]) for n, one in enumerate(directions)}
-    names = [one.name for one in directions]
-    layers = ", ".join(str(one.layer) for one in directions)
-    title = f"shift from {settings.models[0]}, in class gaps, layers {layers}"
-    rows = {model: [cell(by[name]) for name in names] for model, by in found.items()}
-    show(title, names, rows, f"95 % intervals over {len(prompts)} questions")
-    report("persona shift", found)
-    return found
-
-
 def screen(settings: Screen) -> list[Example]:
     """Write the samples, largest difference first, and those that are kept and dropped."""
     check_target(settings.out, settings.data.path)
     for what in ("keep", "drop"):
         check_target(beside(settings.out, f".{what}.jsonl"), settings.data.path)
     engine = open_local(settings.model, settings.machine, max_tokens=settings.data.max_tokens)
-    direction = _direction(settings.vectors, engine, settings.layer, settings.statistic)
+    direction = direction_of(settings.vectors, engine, settings.layer, settings.statistic)
     examples = [e for e in read_all(settings.data, None) if e.answers]
     if not examples:
         raise UserError(f"{settings.data.path}: nothing in it is answered.")
@@ -310,7 +254,7 @@ def _openly(settings: Screen, examples: Sequence[Example]) -> np.ndarray:
     if not settings.judge:
         return np.zeros(len(examples), dtype=bool)
     vectors = load_vectors(settings.vectors)
-    name = settings.trait or _named(vectors)
+    name = settings.trait or trait_name(vectors)
     judge, _ = judges_of(name, trait_of(name), None if settings.judge == "rules" else settings.judge, settings.machine)
     bare = [Example(e.prompt, (Answer(e.answers[0].text),)) for e in examples]
     with Rows(settings.folder) as rows:
