@@ -1,8 +1,10 @@
-"""Extraction of persona vectors: one pass over packed answers beside one answer at a time, the same vectors in one run.
+"""Extraction of persona vectors beside one answer at a time: the same answers, the same vectors, one run.
 
-One answer at a time is how the authors' scripts do it: text tokenised again, a forward pass with all hidden states and
-the logits of every position, means of its parts kept for every layer until the end. Both sides read the same answers
-with the same weights on the same threads. Peak memory is that of a process of its own for each side and size.
+One answer at a time is how the authors' scripts do it: a forward pass for every answer with all hidden states and the
+logits of every position, means of its parts kept for every layer until the end. `packed` reads many answers in one
+pass, and a prompt once for its ten answers; `heard` reads them while they are written and costs what listening adds to
+that, and a pass over the prompts. Every side has the weights, the threads and a process of its own, so peak memory is
+its own, too; drawing the answers is part of none.
 
     python bench/persona.py            world:base, 600 and 2400 answers
     python bench/persona.py --full     and a model of 30 M parameters, answers of 100 tokens
@@ -12,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,50 +30,55 @@ from truing.model.make import SIZES, make_model, make_tokenizer
 from truing.model.vectors import RESPONSE
 from truing.persona.extract import Rollouts, difference
 from truing.persona.traits import POLARITIES
-from truing.records import Answer, Example, Message
+from truing.records import Message, Prompt, Sampling
 from truing.run import set_output
 from truing.settings import Machine
-from truing.world.corpora import answered
+from truing.world.corpora import prompts
 from truing.world.town import town
 
-TENTH = 10  # answers to one prompt, as in the paper
+TENTH, TRIES = 10, 3  # answers to one prompt, as in the paper; of what listening adds, the least is taken
+WAYS = ("one at a time", "packed", "heard")
+Heard = dict[tuple[int, int], torch.Tensor]
 
 
 def one_at_a_time(engine: LocalEngine, sides: list[Rollouts]) -> torch.Tensor:
-    model, tokenizer, means = engine.model.owner, engine.codec.tokenizer, {}
+    model, means = engine.model.owner, {}
     for side in sides:
         kept: list[list[torch.Tensor]] = []
         for example in side.examples:
-            turns = [{"role": m.role, "content": m.text} for m in example.prompt]
-            prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            prompt = engine.codec.prompt_ids(example.prompt)
             for answer in example.answers:
-                start = len(tokenizer(prompt, add_special_tokens=False).input_ids)
-                text = prompt + " " + answer.text if engine.name.startswith("world") else prompt + answer.text
-                ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+                said = [i for i in answer.ids or () if i not in engine.codec.end_ids]
+                if not said:
+                    continue
                 with torch.no_grad():
-                    states = model(ids, output_hidden_states=True).hidden_states
+                    states = model(torch.tensor([[*prompt, *said]]), output_hidden_states=True).hidden_states
+                start = len(prompt)
                 kept.append([layer[0, start:].mean(0).cpu() for layer in states])
                 [layer[0, :start].mean(0).cpu() for layer in states], [layer[0, start - 1].cpu() for layer in states]
         means[side.polarity] = torch.stack([torch.stack(rows) for rows in kept]).mean(0)
     return means["pos"] - means["neg"]
 
 
-def texts(engine: LocalEngine, count: int) -> list[Rollouts]:
-    """Answers in tens to one prompt. What they say does not matter here."""
-    each = count // 2 // TENTH
+def asked(engine: LocalEngine, count: int) -> list[Prompt]:
+    """So many prompts, half for each side. What they say does not matter here."""
     if engine.name.startswith("world"):
-        said = answered(town(0), 2 * each * TENTH, 0, 1)
-        prompts, words = [e.prompt for e in said], [e.answers[0].text for e in said]
-    else:
-        random = np.random.default_rng(0)
-        line = lambda n: " ".join(str(x) for x in random.integers(10, 99, size=n))  # noqa: E731
-        prompts = [(Message("user", line(12)),) for _ in range(2 * each)]
-        words = [line(int(random.integers(30, 70))) for _ in range(2 * each * TENTH)]
-    groups = [
-        Example(prompts[n], tuple(Answer(w) for w in words[n * TENTH : (n + 1) * TENTH])) for n in range(2 * each)
-    ]
-    sides = [groups[:each], groups[each:]]
-    return [Rollouts(p, part, list(range(each)), (), ()) for p, part in zip(POLARITIES, sides)]
+        return [e.prompt for e in prompts(town(0), count, 0)]
+    random = np.random.default_rng(0)
+    return [(Message("user", " ".join(str(x) for x in random.integers(10, 99, size=12))),) for _ in range(count)]
+
+
+def drawn(engine: LocalEngine, every: list[Prompt], longest: int, listen: bool = False) -> list[Rollouts]:
+    heard: Heard = {}
+
+    def hear(prompt: int, answer: int, states: torch.Tensor) -> None:
+        heard[prompt, answer] = states
+
+    said = engine.sample(every, Sampling(n=TENTH, max_tokens=longest), hear=hear if listen else None)
+    half = len(every) // 2
+    parts = [(said[:half], 0), (said[half:], half)]
+    of = [{(p - at, a): s for (p, a), s in heard.items() if 0 <= p - at < half} for _, at in parts]
+    return [Rollouts(p, e, list(range(half)), (), (), h) for p, (e, _), h in zip(POLARITIES, parts, of)]
 
 
 def opened(size: str, folder: str) -> LocalEngine:
@@ -84,21 +91,38 @@ def opened(size: str, folder: str) -> LocalEngine:
     return open_local(str(place), machine)
 
 
+def seconds(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+def peak(reset: bool = False) -> float:
+    """MiB of the process at most, since the last reset (Linux)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) / 1024
+
+
 def side(way: str, size: str, count: int, folder: str) -> dict[str, float | list[float]]:
     """In a process of its own: seconds, peak memory, and the vector of the middle layer."""
     set_output("quiet")
     torch.set_num_threads(2)
     engine = opened(size, folder)
-    sides = texts(engine, count)
+    every, longest = asked(engine, count // TENTH), 48 if size == "world" else 100
+    sides = drawn(engine, every, longest, listen=way == "heard")
     masks = {s.polarity: np.ones((len(s.examples), TENTH), bool) for s in sides}
-    ours = lambda: difference(engine, sides, masks).rows[RESPONSE]  # noqa: E731
-    theirs = lambda: one_at_a_time(engine, sides)  # noqa: E731
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    one = one_at_a_time if way == "one at a time" else lambda e, s: difference(e, s, masks).rows[RESPONSE]
+    before = peak(reset=True)
     began = time.monotonic()
-    found = ours() if way == "ours" else theirs()
+    found = one(engine, sides)
     spent = time.monotonic() - began
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return {"seconds": spent, "peak": peak, "vector": found[len(found) // 2].tolist()}
+    more = peak() - before
+    if way == "heard":
+        times = [[seconds(lambda b=b: drawn(engine, every, longest, b)) for b in (False, True)] for _ in range(TRIES)]
+        spent += max(0.0, min(b for _, b in times) - min(a for a, _ in times))
+    return {"seconds": spent, "peak": more, "vector": found[len(found) // 2].tolist()}
 
 
 def main() -> None:
@@ -111,22 +135,23 @@ def main() -> None:
         print(json.dumps(side(way, size, int(count), folder)))
         return
     jobs = [("world", 600), ("world", 2400)] + ([("30M", 200), ("30M", 800)] if settings.full else [])
-    print("| model | answers | one at a time, s | packed, s | times | largest gap | more memory, MiB |")
+    print("| model | answers | way | s | times as fast | largest gap | more memory, MiB |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for size, count in jobs:
             if size != "world":
                 opened(size, folder)
-            found = {}
-            for way in ("theirs", "ours"):
+            first: dict[str, list[float]] = {}
+            for way in WAYS:
                 words = [sys.executable, __file__, "--side", way, size, str(count), folder]
                 said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-                found[way] = json.loads(said.splitlines()[-1])
-            a, b = (np.array(found[way]["vector"]) for way in ("theirs", "ours"))
-            theirs, ours = found["theirs"], found["ours"]
-            times = f"{theirs['seconds']:.2f} | {ours['seconds']:.2f} | {theirs['seconds'] / ours['seconds']:.1f}"
-            gap = np.abs(a - b).max() / np.abs(a).max()
-            print(f"| {size} | {count} | {times} | {gap:.0e} | {theirs['peak']:.0f}, {ours['peak']:.0f} |", flush=True)
+                found = json.loads(said.splitlines()[-1])
+                first = first or found
+                a, b = (np.array(one["vector"]) for one in (first, found))
+                more = f"{first['seconds'] / found['seconds']:.1f} | {np.abs(a - b).max() / np.abs(a).max():.0e}"
+                print(
+                    f"| {size} | {count} | {way} | {found['seconds']:.2f} | {more} | {found['peak']:.0f} |", flush=True
+                )
 
 
 if __name__ == "__main__":
