@@ -285,6 +285,11 @@ def _states(output: Any) -> Tensor:
     first = output if isinstance(output, Tensor) else output[0]
     if not isinstance(first, Tensor):
         raise UserError("a decoder block hands on something that is no tensor, so nothing is read or steered there.")
+    if hasattr(first, "placements"):  # sequence parallelism: each device has a part of the tokens
+        raise UserError(
+            "a decoder block hands on states that lie in parts on several devices, so nothing is read or steered "
+            "there: shard weights (fully_shard, tensor parallelism with whole outputs), not the sequence."
+        )
     return first
 
 
