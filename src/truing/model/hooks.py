@@ -288,7 +288,7 @@ def _states(output: Any) -> Tensor:
     if hasattr(first, "placements"):  # sequence parallelism: each device has a part of the tokens
         raise UserError(
             "a decoder block hands on states that lie in parts on several devices, so nothing is read or steered "
-            "there: shard weights (fully_shard, tensor parallelism with whole outputs), not the sequence."
+            "there: use tensor parallelism with whole outputs, and not that of the sequence."
         )
     return first
 

@@ -32,6 +32,11 @@ def prove(model: nn.Module, layers: Collection[int]) -> str:
 
 def _proven(model: nn.Module, layers: Collection[int]) -> str:
     base = unwrapped(model)
+    if any(type(module).__name__.startswith(("FSDP", "FullyShardedDataParallel")) for module in model.modules()):
+        raise UserError(
+            f"{type(base).__name__}: its weights are sharded by FSDP, which gathers them for whole passes alone; read "
+            "and steer it on one device, or with tensor parallelism."
+        )
     blocks, device = decoder_blocks(model), next(base.parameters()).device
     size = base.get_input_embeddings().weight.shape[0]
     tokens = torch.randint(size, (1, 8), generator=torch.Generator().manual_seed(0)).to(device)
