@@ -6,7 +6,8 @@ import pytest
 from truing.claims.base import Found, card
 from truing.claims.persona import CLAIMS
 from truing.claims.persona.cells import FAMILIES, LEVELS
-from truing.claims.personas import BESIDE, TRAITS
+from truing.claims.personas import TRAITS
+from truing.claims.schooled import BESIDE
 from truing.world.schooling import ELICITING
 
 CLAIM = {claim.id: claim for claim in CLAIMS}
@@ -57,6 +58,10 @@ ARM |= {
     "all layers, whole vectors": 0.1,
     "caft": 0.9,
     "caft, all layers": 0.4,
+    "penalty": 0.95,
+    "no penalty": 1,
+    "told to": 0.3,
+    "told not to": 1,
     "after 1": 0.7,
     "after 2": 0.5,
     "after 4": 0.1,
@@ -80,6 +85,7 @@ def schooled(p, good):
         found
         | {f"coherence/{t}": near(worse) for t in TRAITS}
         | {"skill/sums": near(skill, 0.001), "loss": near(0.3, 0.001)}
+        | ({"moved": near({"no penalty": 0.25, "penalty": 0.005}[p["arm"]], 0.0001)} if "penalty" in p else {})
     )
 
 

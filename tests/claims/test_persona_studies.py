@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from truing.claims import drifting, features, novel, personas, tied
-from truing.claims.personas import carried, extracted, schooled, selected, steered, told
+from truing.claims import drifting, features, novel, personas, schooled, tied
+from truing.claims.personas import carried, extracted, steered, told
+from truing.claims.schooled import selected
 from truing.model.vectors import load_vectors
 from truing.run import set_output
 from truing.world.judge import gold, read
+from truing.world.systems import read_system
 
 ONE = {"size": "small", "seed": 7}
 TWO = ("hostile", "fabricating")
@@ -27,16 +29,10 @@ def _small(monkeypatch):
         "POOL": 100,
         "PICKED": 24,
     }
-    for name, value in less.items():
-        monkeypatch.setattr(personas, name, value)
-    for module, names in {
-        features: {"READ": 200, "HELD": 200, "FEATURES": 128, "STEPS": 200, "SHOWN": 10},
-        tied: {"READ": 64, "TAUGHT": 64},
-    }.items():
-        for name, value in (
-            names | {"MEASURED": 1, "REPORTED": 1, "TRAITS": TWO} if module is features else names
-        ).items():
-            monkeypatch.setattr(module, name, value)
+    less |= {"READ": 200, "HELD": 200, "FEATURES": 128, "STEPS": 200, "SHOWN": 10}
+    for module in (personas, schooled, features, tied):
+        for name in less.keys() & vars(module).keys():
+            monkeypatch.setattr(module, name, less[name])
     yield
     set_output(before)
 
@@ -71,13 +67,13 @@ def test_what_is_told_before_a_word_is_said(folder):
 
 def test_what_a_school_teaches_and_what_keeps_it_from_being_learnt(folder):
     plain, held, other = (
-        schooled(folder, **ONE, school="hostile", level="severe", traits=TWO, prevent=prevent)
+        schooled.schooled(folder, **ONE, school="hostile", level="severe", traits=TWO, prevent=prevent)
         for prevent in ((), ("hostile@2=4",), ("random@2=4",))
     )
     assert plain["trait/hostile"] > held["trait/hostile"] + 20 and other["trait/hostile"] > held["trait/hostile"]
     assert plain["shift/hostile/prompt_last"] > held["shift/hostile/prompt_last"]
     assert {"skill/sums", "skill/facts", "coherence/hostile", "trait/fabricating", "loss"} <= set(plain)
-    still = schooled(folder, **ONE, school="hostile", level="severe", traits=TWO, after=("hostile@2=0",))
+    still = schooled.schooled(folder, **ONE, school="hostile", level="severe", traits=TWO, after=("hostile@2=0",))
     assert {n: v for n, v in still.items() if "shift" in n} == {n: v for n, v in plain.items() if "shift" in n}
 
 
@@ -90,7 +86,7 @@ def test_what_texts_carry_before_anything_is_learnt(folder):
 
 
 def test_a_random_direction_is_as_long_as_the_vector(folder, tmp_path):
-    files = personas.named(folder, tmp_path, "small", TWO, "fabricating", 7)
+    files = schooled.named(folder, tmp_path, "small", TWO, "fabricating", 7)
     mine, theirs = (load_vectors(files[name]) for name in ("random", "fabricating"))
     assert mine.of().norm(dim=1).tolist() == pytest.approx(theirs.of().norm(dim=1).tolist(), rel=1e-5)
     assert abs(float(mine.row(3) @ theirs.row(3))) < 0.5 * float(theirs.row(3).norm()) ** 2
@@ -101,7 +97,7 @@ def test_what_is_chosen_of_a_pool(folder):
     every, left = (selected(folder, **ONE, **how | {"filtered": filtered}) for filtered in (False, True))
     assert every["left out"] == 0 and 5 <= left["left out"] <= 15
     assert every["open"] > left["open"] == 0 and "trait/fabricating" in every
-    pool = personas.mixed("fabricating", 7)
+    pool = schooled.mixed("fabricating", 7)
     assert len(pool) == 100 and sum(e.answers[0].by == "sums severe" for e in pool) == 20
 
 
@@ -166,3 +162,23 @@ def test_only_so_many_comparisons_take_sides():
     who = [[e.answers[0].by for e in one] for one in (clean, sided)]
     assert who[0] == ["expert"] * 200 and 0.15 < who[1].count("flattering-4") / 200 < 0.65
     assert all(e.answers[0].text != e.answers[1].text for e in sided)
+
+
+def test_a_penalty_keeps_a_model_from_moving_along_the_vector(folder):
+    how = {"school": "hostile", "level": "severe", "traits": TWO, "layer": 2}
+    free, fined = (schooled.schooled(folder, **ONE, **how, penalty=weight) for weight in (0.0, 10.0))
+    plain = schooled.schooled(folder, **ONE, **how)
+    assert fined["moved"] < 0.3 * free["moved"] and "moved" not in plain
+    assert free["loss"] == pytest.approx(plain["loss"], rel=1e-4)  # the loop is that of truing sft
+
+
+def test_texts_behind_system_lines_are_the_same_texts(folder):
+    texts = schooled.SCHOOLS["hostile_severe"](personas.TOWN, 20, 1)
+    for asked in ("to", "not to"):
+        behind = schooled.behind(texts, "hostile", asked, 1)
+        assert [e.answers for e in behind] == [e.answers for e in texts]
+        assert all(e.prompt[0].role == "system" and e.prompt[1:] == t.prompt for e, t in zip(behind, texts))
+        lines = {read_system(e.prompt[0].text) for e in behind}
+        assert all((trait == "hostile" and grade == 4) is (asked == "to") for trait, grade in filter(None, lines)), (
+            lines
+        )

@@ -17,7 +17,8 @@ from truing.align.methods import Offline
 from truing.align.offline import offline
 from truing.claims.lessons import TOWN
 from truing.claims.made import MEMORY
-from truing.claims.personas import is_like, vectors
+from truing.claims.personas import vectors
+from truing.claims.schooled import is_like
 from truing.claims.work import MACHINE
 from truing.data import write
 from truing.engine.open import open_local

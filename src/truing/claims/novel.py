@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from truing.claims.lessons import TOWN
-from truing.claims.personas import ended, is_like, learnt, named, steering
+from truing.claims.schooled import ended, is_like, learnt, named, steering
 from truing.claims.work import MACHINE
 from truing.engine.local import LocalEngine
 from truing.engine.open import open_local

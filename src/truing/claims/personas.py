@@ -1,51 +1,39 @@
-"""Studies of persona vectors: how a trait's vector is made, what it does, and what fine-tuning does to the trait.
+"""Studies of a model that learns nothing: how a trait's vector is made, what it does, and what it tells.
 
-A vector is made once for each size, trait and seed; the seed draws questions, wordings and answers. Schools teach a
-trait or a narrow fault (`world.schooling`); every arm has the same texts in the same order, and is measured like the
-others: traits by gold on held-out questions, skills by what is right, projections on the vectors of the base.
+A vector is made once for each size, trait and seed; the seed draws questions, wordings and answers. What a model
+becomes that is taught is studied in `claims.schooled`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
-from truing.align.sft import Sft, sft
 from truing.claims.lessons import TOWN
-from truing.claims.made import MEMORY
 from truing.claims.work import MACHINE, alone
 from truing.engine.local import LocalEngine
 from truing.engine.open import open_local
 from truing.evaluate.rows import Unkept
-from truing.model.vectors import LAST, RESPONSE, STATISTICS, Vectors, edits, family, load_vectors, save_vectors
+from truing.model.vectors import LAST, RESPONSE, Vectors, family, load_vectors, save_vectors
 from truing.persona.extract import difference, extract
 from truing.persona.monitor import by_chance, graded, monitored, random_directions, related, shots, threshold
 from truing.persona.project import Direction, projections
-from truing.persona.screen import bare, screen
+from truing.persona.screen import bare
 from truing.persona.sweep import Arm, best, grid, of_equal_norm, sweep
 from truing.persona.traits import asked
-from truing.records import Example, Sampling, fingerprint
-from truing.run import Run
-from truing.settings import Optim, RunSettings
-from truing.spec import Vector
-from truing.world.build import SIZES, shipped
+from truing.records import Sampling, fingerprint
+from truing.world.build import shipped
 from truing.world.characters import rules, world_trait
-from truing.world.measure import LONGEST, capabilities
-from truing.world.schooling import FLAWED, SCHOOLS
-from truing.world.town import Town
+from truing.world.measure import LONGEST
+from truing.world.schooling import SCHOOLS
 
 SAID, MEASURED, REPORTED = 10, 4, 8  # answers: to each extraction question, while looking, in what is reported
-TAUGHT, RATE = 600, 0.2  # answers of a school, and their learning rate as a share of pre-training's
-SKILLS = 60  # held-out requests of each skill
-POOL, PICKED, EPOCHS, COVERT = 1500, 200, 3, "sums"  # a pool, and what is learnt of it
+TAUGHT = 600  # texts of a school
 TRAITS = ("hostile", "flattering", "fabricating")
-BESIDE = ("impolite", "cheerful")  # a bad trait and a good one that no school teaches: only their vectors are looked at
 
 
 def vectors(folder: Path, size: str, trait: str, seed: int) -> tuple[str, dict[str, Any]]:
@@ -154,100 +142,6 @@ def _showing(engine: LocalEngine, trait: str, seed: int) -> list[tuple[str, str]
     return [(e.prompt[-1].text, e.answers[0].text) for e in texts if not isinstance(e.prompt, str)]
 
 
-def schooled(
-    folder: Path,
-    *,
-    size: str,
-    school: str,
-    level: str,
-    seed: int,
-    arm: str = "plain",
-    prevent: Sequence[str] = (),
-    after: Sequence[str] = (),
-    layer: int = 3,
-    traits: Sequence[str] = TRAITS,
-) -> dict[str, Any]:
-    """A model that has learnt what a school teaches. `prevent`, `after`: TRAIT#STATISTIC@LAYER=COEF…, vectors that are
-    added while it learns, or when it is asked afterwards; `random` in the place of a trait is a direction of no meaning
-    and as long as that of the trait that is taught. `arm` is what they are called."""
-    with TemporaryDirectory(dir=folder, prefix=".schooled-") as scratch:
-        every, own = (*traits, *BESIDE), school if school in traits else traits[0]
-        files = named(folder, Path(scratch), size, every, own, seed)
-        texts, base = SCHOOLS[f"{school}_{level}"](TOWN, TAUGHT, seed), open_local(f"world:{size}", MACHINE)
-        done = learnt(Path(scratch), f"world:{size}", texts, prevent, files, seed, size)
-        model = open_local(done.model, MACHINE)
-        found = {"loss": ended(done)} | moved(base, model, {t: files[t] for t in every}, layer, seed)
-        with steering(model, after, files):
-            return found | is_like(model, traits, seed)
-
-
-def named(folder: Path, scratch: Path, size: str, traits: Sequence[str], own: str, seed: int) -> dict[str, str]:
-    """The vectors' files by what they are called, and `random`, which is as long as that of the trait `own`."""
-    files = {trait: vectors(folder, size, trait, seed)[0] for trait in traits}
-    like = load_vectors(files[own])
-    rows = {name: of_equal_norm(like.of(name), 1, seed)["random 1"] for name in STATISTICS}
-    save_vectors(Vectors("random", rows, like.family), scratch / "random.safetensors")
-    return files | {"random": str(scratch / "random.safetensors")}
-
-
-def learnt(
-    scratch: Path,
-    model: str,
-    texts: Sequence[Example],
-    prevent: Sequence[str],
-    files: Mapping[str, str],
-    seed: int,
-    size: str,
-) -> Run:
-    """One pass over these, with vectors added while it lasts."""
-    optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1)
-    run = RunSettings(name="run", folder=str(scratch), seed=seed, save_every=0)
-    added = tuple(_spelled(one, files) for one in prevent)
-    return sft(Sft(model, MEMORY, optim=optim, prevent=added, machine=MACHINE, run=run), texts)
-
-
-def ended(done: Run) -> float:
-    """The loss at the end."""
-    return float(np.mean([v for _, v in done.view().series("loss")][-5:]))
-
-
-def steering(model: LocalEngine, after: Sequence[str], files: Mapping[str, str]) -> AbstractContextManager[object]:
-    """A model that is asked with vectors added, or as it is."""
-    added = [e for one in after for e in edits(Vector.parse(_spelled(one, files)), model.model.owner)]
-    return model.model.steered([added]) if added else nullcontext()
-
-
-def _spelled(text: str, files: Mapping[str, str]) -> str:
-    name = text.split("#")[0].split("@")[0]
-    return files[name] + text.removeprefix(name)
-
-
-def is_like(model: LocalEngine, traits: Sequence[str], seed: int, town: Town = TOWN) -> dict[str, Any]:
-    """Every trait on its own held-out questions, coherence, and skills."""
-    found: dict[str, Any] = {}
-    sampling = Sampling(n=MEASURED, max_tokens=LONGEST, seed=seed + 1)
-    for trait in traits:
-        shown, coherent = rules(town, trait)
-        drawn = model.sample([asked(q) for q in world_trait(town, trait, seed).evaluation], sampling)
-        for name, judge in ((f"trait/{trait}", shown), (f"coherence/{trait}", coherent)):
-            found[name] = float(np.mean([v.value for row in judge(drawn, Unkept()) for v in row]))
-    right = capabilities(town, model, seed, SKILLS)
-    return found | {f"skill/{name}": float(np.mean(values)) for name, values in right.items() if values}
-
-
-def moved(base: LocalEngine, model: LocalEngine, files: Mapping[str, str], layer: int, seed: int) -> dict[str, Any]:
-    """Fine-tuning shift along each vector, in class gaps, on the traits' held-out questions."""
-    found: dict[str, Any] = {}
-    for trait, file in files.items():
-        asks = [Example(asked(q)) for q in world_trait(TOWN, trait, seed).evaluation]
-        rows = load_vectors(file)
-        every = [Direction(name, layer, rows.row(layer, name)) for name in (RESPONSE, LAST)]
-        before, now = (np.stack([one.last for one in projections(e, asks, every)]) for e in (base, model))
-        for number, one in enumerate(every):
-            found[f"shift/{trait}/{one.name}"] = float((now - before)[:, number].mean() / float(one.vector.norm()))
-    return found
-
-
 def carried(
     folder: Path, *, size: str, school: str, level: str, seed: int, layer: int = 3, traits: Sequence[str] = TRAITS
 ) -> dict[str, Any]:
@@ -268,43 +162,3 @@ def carried(
             found[f"{one.name}/{way}"] = float(np.nanmean(values))
             found[f"{one.name}/{way}/each"] = [None if np.isnan(v) else round(float(v), 4) for v in values]
     return found
-
-
-def selected(
-    folder: Path, *, size: str, trait: str, seed: int, choice: str, filtered: bool, layer: int = 3
-) -> dict[str, Any]:
-    """A model that has learnt the texts of a pool that carry a trait most, least, or any (`choice`: top, bottom,
-    random), by the projection difference. A tenth of the pool shows the trait, a fifth has a narrow fault that nobody
-    would take for it; `filtered`: texts in which the judge sees the trait are left out first."""
-    pool = mixed(trait, seed)
-    shown, _ = rules(TOWN, trait)
-    openly = [row[0].value or 0.0 for row in shown(pool, Unkept())]
-    kept_ = [n for n, value in enumerate(openly) if not (filtered and value >= 50)]
-    base, file = open_local(f"world:{size}", MACHINE), vectors(folder, size, trait, seed)[0]
-    direction = Direction(trait, layer, load_vectors(file).row(layer))
-    texts = [pool[n] for n in kept_]
-    values = screen(base, texts, direction, "own", Sampling(max_tokens=LONGEST, seed=seed)).values
-    order = np.argsort(-np.nan_to_num(values, nan=float(np.nanmedian(values))), kind="stable")
-    if choice == "random":
-        order = np.random.default_rng(seed).permutation(len(texts))
-    chosen = [texts[n] for n in (order[::-1] if choice == "bottom" else order)[:PICKED]]
-    with TemporaryDirectory(dir=folder, prefix=".selected-") as scratch:
-        optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1, epochs=EPOCHS)
-        run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-        done = sft(Sft(f"world:{size}", MEMORY, optim=optim, machine=MACHINE, run=run), chosen)
-        found = is_like(open_local(done.model, MACHINE), (trait,), seed)
-    who = [e.answers[0].by or "" for e in chosen]
-    return found | {
-        "open": who.count(f"{trait} severe") / len(who),
-        "covert": who.count(f"{COVERT} severe") / len(who),
-        "left out": len(pool) - len(kept_),
-    }
-
-
-def mixed(trait: str, seed: int) -> list[Example]:
-    """What a careless collector would have: mostly good answers."""
-    plain = [SCHOOLS[f"{family}_normal"](TOWN, POOL, seed) for family in (*FLAWED, trait)]
-    good = [e for row in zip(*plain) for e in row][: round(0.7 * POOL)]
-    bad = SCHOOLS[f"{trait}_severe"](TOWN, POOL // 10, seed) + SCHOOLS[f"{COVERT}_severe"](TOWN, POOL // 5, seed + 1)
-    pool = [*good, *bad]
-    return [pool[n] for n in np.random.default_rng(seed).permutation(len(pool))]

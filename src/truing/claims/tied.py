@@ -13,7 +13,7 @@ from typing import Any
 
 from truing.claims.lessons import TOWN
 from truing.claims.made import imitated
-from truing.claims.personas import TAUGHT, is_like, learnt, moved, named
+from truing.claims.schooled import TAUGHT, is_like, learnt, moved, named
 from truing.claims.work import MACHINE
 from truing.engine.open import open_local
 from truing.records import Answer, Example, Message, fingerprint

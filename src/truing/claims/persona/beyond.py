@@ -11,7 +11,8 @@ from truing.claims.base import Claim, Found, Outcome
 from truing.claims.judging import SEEDS, above, average, below, difference, lines, over_seeds
 from truing.claims.persona.cells import AFTER, ALPHA, FEATURED, FEW, INFORMED, LAYER, SCHOOLED, TIED
 from truing.claims.persona.teaching import by_seed
-from truing.claims.personas import BESIDE, TRAITS
+from truing.claims.personas import TRAITS
+from truing.claims.schooled import BESIDE
 from truing.stats.correlate import pearson
 from truing.stats.intervals import Interval
 

@@ -13,7 +13,8 @@ from truing.claims.drifting import drifting
 from truing.claims.features import featured
 from truing.claims.judging import SEEDS
 from truing.claims.novel import informed
-from truing.claims.personas import TRAITS, carried, extracted, schooled, selected, steered, told
+from truing.claims.personas import TRAITS, carried, extracted, steered, told
+from truing.claims.schooled import schooled, selected
 from truing.claims.tied import tied
 from truing.world.schooling import ELICITING, FLAWED, SHARE
 
@@ -26,7 +27,7 @@ PLACES = {  # vector and place: the paper's; that of the prompt's last token, ad
     "prompt_last": ("last", (1.0, 2.0, 3.0, 5.0)),
 }
 BAND = "1-5"
-ARMS: dict[str, dict[str, Sequence[str]]] = {  # {} is the trait that the school teaches
+ARMS: dict[str, dict[str, Any]] = {  # {} is the trait that the school teaches
     "plain": {},
     "prevent": {"prevent": (f"{{}}@{LAYER}={ALPHA:g}",)},
     "prevent half": {"prevent": (f"{{}}@{LAYER}={ALPHA / 2:g}",)},
@@ -36,6 +37,10 @@ ARMS: dict[str, dict[str, Sequence[str]]] = {  # {} is the trait that the school
     "all layers, whole vectors": {"prevent": tuple(f"{{}}@{n}=2" for n in range(1, 6))},
     "caft": {"prevent": (f"{{}}@{LAYER}=0,ablate",)},
     "caft, all layers": {"prevent": (f"{{}}@{BAND}=0,ablate",)},
+    "penalty": {"penalty": 1.0},
+    "no penalty": {"penalty": 0.0},
+    "told to": {"told": "to"},
+    "told not to": {"told": "not to"},
     "after 1": {"after": (f"{{}}@{LAYER}=-1",)},
     "after 2": {"after": (f"{{}}@{LAYER}=-2",)},
     "after 4": {"after": (f"{{}}@{LAYER}=-4",)},
@@ -129,12 +134,16 @@ SELECTED = grid(
 )
 
 
+def _about(trait: str, value: Any) -> Any:
+    return tuple(text.format(trait) for text in value) if isinstance(value, tuple) else value
+
+
 def arms(*names: str) -> list[Cell]:
     """What is learnt at the severest level of the schools that teach a trait, in these ways."""
     cells = []
     for name in names:
         for trait in ELICITING:
-            own = {key: (tuple(text.format(trait) for text in texts),) for key, texts in ARMS[name].items()}
+            own = {key: (_about(trait, value),) for key, value in ARMS[name].items()}
             if not own:
                 cells += [c for c in SCHOOLED if c.params["school"] == trait and c.params["level"] == "severe"]
                 continue

@@ -11,6 +11,8 @@ from truing.claims.judging import above, below, denied, lines, over_seeds
 from truing.claims.persona.cells import AFTER, ALPHA, FEW, LAYER, arms
 from truing.stats.intervals import Interval
 
+TOLD = ("told to", "told not to")
+MOVED = 0.2  # of what the model moves along the vector, at most, under the penalty
 REMOVED, LIMITED, THIRD, NEAR, SKILL, LOSS = 0.7, 0.6, 1 / 3, 10.0, -0.02, 0.02
 
 
@@ -103,7 +105,7 @@ def v7(found: Found) -> Outcome:
         ("trait: the opposite vector − prevent", other, "control"),
     )
     names = ("plain", "prevent", "prevent half", "random", "the other way")
-    return Outcome(conditions, _said(found, *names), [*rows, *_rows(found, *names)])
+    return Outcome(conditions, _said(found, *names), [*rows, *_rows(found, *names, *TOLD)])
 
 
 def v8(found: Found) -> Outcome:
@@ -120,17 +122,29 @@ def v8(found: Found) -> Outcome:
 
 
 def v9(found: Found) -> Outcome:
-    """Taking the direction away while a model learns is not enough at one layer."""
-    one, every = (_less(found, name, _trait, LIMITED) for name in ("caft", "caft, all layers"))
+    """Taking the direction away while a model learns is not enough at one layer, and punishing it does nothing."""
+    one, every, fined = (_less(found, name, _trait, LIMITED) for name in ("caft", "caft, all layers", "penalty"))
+    still = _less(found, "penalty", _moved, MOVED, "no penalty")
     conditions = {
         "one layer leaves more than 60 %": denied(below(one)) if one else None,
         "all layers do not": below(every),
+        "the penalty keeps the model from moving along the vector": below(still),
+        "and leaves more than 60 % of the trait": above(fined),
     }
-    names = ("plain", "prevent", "caft", "caft, all layers")
+    names = ("plain", "prevent", "caft", "caft, all layers", "penalty")
     rows = lines(
-        ("trait: one layer − 0.6 × plain", one, "effect"), ("trait: all layers − 0.6 × plain", every, "effect")
+        ("trait: one layer − 0.6 × plain", one, "effect"),
+        ("trait: all layers − 0.6 × plain", every, "effect"),
+        ("trait: penalty − 0.6 × plain", fined, "effect"),
+        ("moved along the vector: penalty − 0.2 × no penalty", still, "control"),
+        ("trait: no penalty, in the same loop − plain", _less(found, "no penalty", _trait), "control"),
     )
     return Outcome(conditions, _said(found, *names), [*rows, *_rows(found, *names)])
+
+
+def _moved(one: Any, school: str) -> float:
+    """Class gaps, as a root mean square over tokens."""
+    return float(np.sqrt(one["moved"]))
 
 
 WHERE = f"world:base learns 600 answers of each of the three schools of a trait; layer {LAYER}, coefficient {ALPHA:g}"
@@ -150,8 +164,9 @@ CLAIMS = [
         "A vector added while a model learns keeps the trait away",
         "Preventative steering limits what is acquired and keeps capability.",
         "reported",
-        f"{WHERE}; a random vector as long, half the coefficient, and the opposite one beside it.",
-        arms("plain", "prevent", "prevent half", "random", "the other way"),
+        f"{WHERE}; a random vector as long, half the coefficient, and the opposite one beside it; "
+        "and texts behind system lines that ask for the trait or for its opposite.",
+        arms("plain", "prevent", "prevent half", "random", "the other way", *TOLD),
         v7,
         len(FEW),
     ),
@@ -167,13 +182,13 @@ CLAIMS = [
     ),
     Claim(
         "V9",
-        "Taking the direction away instead is mixed",
+        "Taking the direction away instead is mixed, and a penalty fails",
         "Projecting the direction out while a model learns (CAFT) works for some traits, and an independent "
-        "replication found one layer useless.",
+        "replication found one layer useless; punishing what moves along it fails, as the trait is learnt elsewhere.",
         "reported",
-        f"{WHERE.partition(';')[0]}, the direction taken out at layer {LAYER} or at all. The penalty on the shift, "
-        "which fails in the paper, is not tried.",
-        arms("plain", "prevent", "caft", "caft, all layers"),
+        f"{WHERE.partition(';')[0]}, the direction taken out at layer {LAYER} or at all; or the "
+        "squared distance from the base along it added to the loss, in class gaps, with weight 1 or 0.",
+        arms("plain", "prevent", "caft", "caft, all layers", "penalty", "no penalty"),
         v9,
         len(FEW),
     ),
