@@ -12,6 +12,7 @@ from truing.evaluate.rows import Rows, Unkept
 from truing.model.states import Moments
 from truing.model.vectors import LAST, PROMPT, RESPONSE, STATISTICS
 from truing.persona.extract import FOLDS, Rollouts, _extracted, difference, extract, kept, spoken
+from truing.persona.extract import rollouts as extract_rollouts
 from truing.persona.rated import Rated, expectation
 from truing.records import Answer, Example, Message, Sampling, UserError
 from truing.settings import Machine
@@ -174,3 +175,39 @@ def test_a_preference_model_is_no_judge_of_this_kind():
     judge.rewards = True
     with pytest.raises(UserError, match="it is a preference model, and cannot be asked for a number"):
         Rated(judge, "odd", "rate {question} {answer}")([Example("p", (Answer("a"),))], Unkept())
+
+
+def test_reasoning_is_neither_judged_nor_averaged(engine):
+    """Here a first sentence stands for it."""
+    heard = []
+
+    def judge(examples, rows):
+        heard.extend(a.text for e in examples for a in e.answers)
+        return [[Verdict(90.0) for _ in e.answers] for e in examples]
+
+    trait = world_trait(TOWN, "fabricating", 1, questions=2)
+    side = extract_rollouts(engine, trait, "pos", Sampling(n=4, max_tokens=24), (judge, judge), Unkept(), False, ".")
+    count = 0
+    for number, example in enumerate(side.examples):
+        for n, answer in enumerate(example.answers):
+            whole, hidden = engine.codec.decode(answer.ids, raw=True), side.hidden.get((number, n), 0)
+            if "." not in whole:
+                assert hidden == (len(answer.ids) if answer.finish == "length" else 0)
+                continue
+            count += 1
+            first = engine.codec.decode(answer.ids[:hidden], raw=True)
+            assert first.endswith(".") and "." not in first[:-1] and answer.text in heard
+            assert answer.text == engine.codec.decode(answer.ids[hidden:])
+    assert count > 10 and any(text == "" for text in heard)  # some say one sentence and no more
+    number = next(n for n, e in enumerate(side.examples) if len(e.answers[0].ids) > side.hidden.get((n, 0), 0) + 3 > 3)
+    example, hidden = side.examples[number], side.hidden[number, 0]
+    one = Example(example.prompt, example.answers[:1])
+    masks = {p: np.ones((1, 1), bool) for p in ("pos", "neg")}
+    sides = [Rollouts(p, [one], [0], (), (), {}, {(0, 0): h}) for p, h in (("pos", hidden), ("neg", 0))]
+    found = difference(engine, sides, masks).rows[RESPONSE]
+    prompt, ids = engine.codec.prompt_ids(one.prompt), list(one.answers[0].ids)
+    said = [i for i in ids if i not in engine.codec.end_ids]
+    with torch.no_grad():
+        states = engine.model.owner(torch.tensor([prompt + said]), output_hidden_states=True).hidden_states
+    rest, every = (states[2][0, len(prompt) + k :].mean(0) for k in (hidden, 0))
+    torch.testing.assert_close(found[2], rest - every, atol=1e-4, rtol=1e-3)

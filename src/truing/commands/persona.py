@@ -25,7 +25,7 @@ from truing.persona.sweep import Arm, Effect, best, grid, of_equal_norm, sweep
 from truing.persona.traits import POLARITIES, Trait, load_trait
 from truing.records import Sampling, UserError
 from truing.run import say
-from truing.schema import at_least
+from truing.schema import Mistake, at_least
 from truing.settings import Machine
 
 WORLD = "world:"
@@ -50,6 +50,8 @@ class Extract:
     """answers that have to be left on either side"""
     listen: bool = False
     """read answers while they are written and not once more; holds two vectors of every layer for each"""
+    reasoning_end: str = ""
+    """text at which a model's reasoning ends, such as </think>: what stands before it is neither judged nor averaged"""
     folder: str = "runs/persona"
     """what was said and judged; a repeated command asks nothing twice"""
     sampling: Sampling = Sampling(n=10, max_tokens=256)  # noqa: RUF009 - frozen
@@ -57,6 +59,8 @@ class Extract:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "least")
+        if self.listen and self.reasoning_end:
+            raise Mistake(("listen",), "hears reasoning, too, and reasoning_end leaves it out: take one of them.")
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,15 @@ def extract(settings: Extract) -> Vectors:
     judges = judges_of(settings.trait, trait, settings.judge, settings.machine)
     with Rows(settings.folder) as rows:
         found, kept, sides = make(
-            engine, trait, judges, settings.sampling, rows, settings.filter, settings.least, settings.listen
+            engine,
+            trait,
+            judges,
+            settings.sampling,
+            rows,
+            settings.filter,
+            settings.least,
+            settings.listen,
+            settings.reasoning_end,
         )
     meta = _origin(settings, engine, trait, judges, found, kept)
     vectors = Vectors(trait.name, found.rows, family(engine.model.owner), meta=meta)
@@ -144,6 +156,7 @@ def _origin(
         "judges": [judge.fingerprint for judge in judges],
         "sampling": asdict(settings.sampling),
         "filter": settings.filter,
+        "reasoning_end": settings.reasoning_end,
         "kept": dict(found.counts),
         "removed": {p: dict(kept.removed[p]) for p in POLARITIES},
         "halves": [round(float(x), 4) for x in found.halves],
@@ -164,7 +177,11 @@ def _tell(settings: Extract, out: str, found: Extracted, kept: Kept, sides: Sequ
         for p, side in zip(POLARITIES, sides)
     }
     heads = ["answers", "other than asked", "incoherent", "no score", "empty", "counterpart left out", "kept", "words"]
-    show(f"{settings.trait}: answers of {settings.model}", heads, rows, "an answer may be left out for several reasons")
+    note = "an answer may be left out for several reasons"
+    if settings.reasoning_end:
+        tokens = sum(len(a.ids or ()) for side in sides for e in side.examples for a in e.answers)
+        note += f"; {sum(sum(side.hidden.values()) for side in sides) / tokens:.0%} of what was said is reasoning"
+    show(f"{settings.trait}: answers of {settings.model}", heads, rows, note)
     layers = {
         f"layer {n}": [f"{norm:.2f} ± {found.error[n]:.2f}", f"{found.halves[n]:.3f}"]
         for n, norm in enumerate(found.norms)

@@ -37,7 +37,8 @@ PASS = 8192  # tokens in a forward pass: what is kept of them does not grow with
 @dataclass(frozen=True)
 class Rollouts:
     """All that was said: one example for each question behind each system line, with its judgements. `heard`: what the
-    layers said of an answer while it was written, by example and answer (`Sampled.states`)."""
+    layers said of an answer while it was written, by example and answer (`Sampled.states`). `hidden`: how many of an
+    answer's tokens are reasoning that stands before its text."""
 
     polarity: Polarity
     examples: Sequence[Example]
@@ -45,6 +46,7 @@ class Rollouts:
     trait: Sequence[Sequence[Verdict]]
     coherence: Sequence[Sequence[Verdict]]
     heard: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
+    hidden: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
 
 def rollouts(
@@ -55,9 +57,10 @@ def rollouts(
     judges: Sequence[Judge],
     rows: Asker,
     listen: bool = False,
+    reasoning_end: str = "",
 ) -> Rollouts:
     """Asked and judged, or found in the rows. `listen`: what is asked now is not read a second time, and what layers
-    said of every answer is held until it is judged."""
+    said of every answer is held until it is judged. `reasoning_end`: what stands before it is no part of an answer."""
     every = trait.prompts(polarity)
     keys = [fingerprint(["rollout", engine.fingerprint, Example(p).id, asdict(sampling)]) for _, _, p in every]
 
@@ -79,11 +82,27 @@ def rollouts(
         Example(prompt, tuple(Answer(t, ids=tuple(ids), tokenizer=known, finish=end) for t, ids, end in row["said"]))
         for (_, _, prompt), row in zip(every, (found[key] for key in keys))
     ]
+    hidden = dict[tuple[int, int], int]()
+    for number, example in enumerate(examples if reasoning_end else ()):
+        counts = [reasoned(engine, answer, reasoning_end) for answer in example.answers]
+        hidden |= {(number, n): count for n, count in enumerate(counts) if count}
+        said = [
+            replace(a, text=engine.codec.decode((a.ids or ())[k:])) if k else a for a, k in zip(example.answers, counts)
+        ]
+        examples[number] = replace(example, answers=tuple(said))
     bare = [Example(e.prompt, tuple(Answer(a.text) for a in e.answers)) for e in examples]
     shown, coherent = (judge(bare, rows) for judge in judges)
     ids = [Example(prompt).id for _, _, prompt in every]
     known_of = {(n, a): heard[one, a] for n, one in enumerate(ids) for a in range(sampling.n) if (one, a) in heard}
-    return Rollouts(polarity, examples, [question for _, question, _ in every], shown, coherent, known_of)
+    return Rollouts(polarity, examples, [question for _, question, _ in every], shown, coherent, known_of, hidden)
+
+
+def reasoned(engine: LocalEngine, answer: Answer, end: str) -> int:
+    """How many of its tokens are reasoning: to the first `end`; all of them, where the limit came before it."""
+    ids = list(answer.ids or ())
+    if end not in engine.codec.decode(ids, raw=True):
+        return len(ids) if answer.finish == "length" else 0
+    return next(k for k in range(1, len(ids) + 1) if end in engine.codec.decode(ids[:k], raw=True))
 
 
 @dataclass(frozen=True)
@@ -195,8 +214,9 @@ def _asked(engine: LocalEngine, side: Rollouts, number: int, mask: np.ndarray) -
     heard = [
         side.heard[number, n] for n in taken if (number, n) in side.heard and len(example.answers[n].ids or ()) > 1
     ]
-    unread = tuple(example.answers[n] for n in taken if (number, n) not in side.heard)
-    group = spoken(engine, replace(example, answers=unread)) if unread else Group([], [], [])
+    unread = [n for n in taken if (number, n) not in side.heard]
+    given, hidden = tuple(example.answers[n] for n in unread), [side.hidden.get((number, n), 0) for n in unread]
+    group = spoken(engine, replace(example, answers=given), hidden) if unread else Group([], [], [])
     read = len(group.answers)
     if not read:
         prompt = engine.codec.prompt_ids(example.prompt)
@@ -218,10 +238,13 @@ def _told(engine: LocalEngine, asked: Sequence[_Asked], max_tokens: int) -> Iter
             yield number, PROMPT, found[PROMPT][row].expand(one.count, -1, -1)
 
 
-def spoken(engine: LocalEngine, example: Example) -> Group:
-    """The assistant's own words in its answers, without end markers; answers of nothing else are left out."""
+def spoken(engine: LocalEngine, example: Example, hidden: Sequence[int] = ()) -> Group:
+    """The assistant's own words in its answers, without end markers, and without so many tokens before them; answers of
+    nothing else are left out."""
     group, ends = engine.codec.encode(example), engine.codec.end_ids
     own = [[t and i not in ends for i, t in zip(ids, trained)] for ids, trained in zip(group.answers, group.trained)]
+    for mask, count in zip(own, hidden):
+        mask[:count] = [False] * count
     said = [(ids, mask) for ids, mask in zip(group.answers, own) if any(mask)]
     return Group(group.prompt, [ids for ids, _ in said], [m for _, m in said], id=group.id, source=group.source)
 
@@ -266,8 +289,11 @@ def extract(
     how: Filter = "paired",
     least: int = 50,
     listen: bool = False,
+    reasoning_end: str = "",
 ) -> tuple[Extracted, Kept, tuple[Rollouts, Rollouts]]:
     """The whole way. `judges`: of the trait, and of coherence."""
-    pos, neg = (rollouts(engine, trait, polarity, sampling, judges, rows, listen) for polarity in POLARITIES)
+    pos, neg = (
+        rollouts(engine, trait, polarity, sampling, judges, rows, listen, reasoning_end) for polarity in POLARITIES
+    )
     left = kept(pos, neg, how, least)
     return difference(engine, (pos, neg), left.masks), left, (pos, neg)
