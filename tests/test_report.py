@@ -158,6 +158,17 @@ def test_a_chart_puts_values_where_they_belong():
     assert ticks[0.0] == pytest.approx(y[0], abs=0.2) and ticks[4.0] == pytest.approx(y[2], abs=0.2)
 
 
+def test_a_standard_error_is_an_interval_and_no_curve_of_its_own(tmp_path):
+    name = "watch/persona/odd"
+    rows = [{name: 0.5 + 0.01 * n, f"{name}/error": 0.1 * (n + 1), "watch/test_error": float(n)} for n in range(4)]
+    page = render([read_run(make(tmp_path, "sure", rows))])
+    assert "watch/persona/odd/error</b>" not in page and page.count('class="whisker') == 4
+    lines = re.findall(r'class="whisker c0"[^>]* y1="([0-9.]+)" y2="([0-9.]+)"', page)
+    lengths = [float(low) - float(high) for low, high in lines]  # pixels grow downwards
+    assert lengths == pytest.approx([lengths[0] * n for n in (1, 2, 3, 4)], rel=0.02)
+    assert '<div class="tile"><dt>watch' not in page
+
+
 def test_a_chart_is_logarithmic_over_decades_but_not_for_a_schedule():
     points = [(k, 10.0**-k) for k in range(5)]
     (line,) = Page(chart("kl", [Line("a", 0, points)])).all("polyline")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
 from truing.pages.escape import esc
@@ -18,16 +18,24 @@ Points = list[tuple[int, float]]
 WIDTH, HEIGHT = 440, 220
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 26
 COLOURS = 6
-MOST_POINTS = 300
+MOST_POINTS, MOST_WHISKERS = 300, 60
 
 
 @dataclass(frozen=True)
 class Line:
-    """One run's values of one metric. `look` is the run's number: it decides colour and dashes."""
+    """One run's values of one metric. `look` is the run's number: it decides colour and dashes. `errors`: standard
+    errors by step, drawn as intervals where there is room."""
 
     label: str
     look: int
     points: Points
+    errors: Mapping[int, float] = field(default_factory=dict)
+
+    def ends(self, point: tuple[int, float]) -> tuple[float, float]:
+        """The 95 % interval of a point, or the point."""
+        step, value = point
+        reach = 1.96 * self.errors.get(step, 0.0)
+        return value - reach, value + reach
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ def chart(title: str, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
     """A figure with a line for each run and a dotted upright for each mark."""
     lines = [line for line in lines if line.points]
     log = "lr" not in re.split(r"[/_]", title) and _spans_decades([v for line in lines for _, v in line.points])
-    lines = [Line(line.label, line.look, thin(line.points)) for line in lines]
+    lines = [replace(line, points=thin(line.points)) for line in lines]
+    lines = [replace(line, errors={}) if log or len(line.points) > MOST_WHISKERS else line for line in lines]
     x, y = _axes(lines, log)
     body = [_grid(x, y)]
     body += [upright(x(mark.step), mark) for mark in marks if x.low <= mark.step <= x.high]
@@ -135,7 +144,7 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 def _axes(lines: Sequence[Line], log: bool) -> tuple[Axis, Axis]:
     steps = [step for line in lines for step, _ in line.points]
-    values = [value for line in lines for _, value in line.points]
+    values = [value for line in lines for point in line.points for value in line.ends(point)]
     first, last, low, high = min(steps), max(steps), min(values), max(values)
     x = Axis(first, last if last > first else first + 1, LEFT, WIDTH - RIGHT)
     if log:
@@ -170,7 +179,14 @@ def _draw(line: Line, x: Axis, y: Axis) -> str:
         return f'<circle class="dot c{line.look % COLOURS}" cx="{x(step):.1f}" cy="{y(value):.1f}" r="3.5"/>'
     calm = smooth(line.points)
     raw = _path(line.points, x, y, f"line {'raw ' if calm else ''}{look_of(line.look)}")
-    return raw + (_path(calm, x, y, f"line {look_of(line.look)}") if calm else "")
+    css = f"whisker c{line.look % COLOURS}"
+    whiskers = (
+        f'<line class="{css}" x1="{x(p[0]):.1f}" x2="{x(p[0]):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+        for p in line.points
+        for low, high in [line.ends(p)]
+        if high > low
+    )
+    return "".join(whiskers) + raw + (_path(calm, x, y, f"line {look_of(line.look)}") if calm else "")
 
 
 def swatch(look: int) -> str:

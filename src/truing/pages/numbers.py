@@ -10,6 +10,7 @@ from truing.pages.escape import esc
 from truing.run import RunView
 
 NOT_CURVES = ("step", "seconds", "rows", "tokens")
+ERROR = "error"  # of what the rest of a metric's name says: watch/test_error, watch/persona/evil/error
 LOWER = ("loss", "nll", "perplexity", "ppl", "error", "ece")
 HIGHER = ("acc", "accuracy", "reward", "score", "margin", "win")
 ROLLED = ("reward", "watch/test", "kl", "length")
@@ -37,9 +38,20 @@ def metric_names(runs: Iterable[RunView]) -> list[str]:
     return sorted((name for name in names if name not in NOT_CURVES), key=lambda name: name != "loss")
 
 
+def error_of(metric: str) -> str:
+    """Whose standard error it is; nothing where it is none."""
+    return (
+        metric.removesuffix(ERROR)[:-1]
+        if metric.startswith("watch/") and metric.endswith((f"_{ERROR}", f"/{ERROR}"))
+        else ""
+    )
+
+
 def best(metric: str) -> Callable[[Iterable[Any]], Any] | None:
     """min or max where the name of a metric says which is better, else None."""
     words = metric.replace("/", "_").split("_")
+    if error_of(metric):
+        return None
     return min if any(w in LOWER for w in words) else max if any(w in HIGHER for w in words) else None
 
 

@@ -17,7 +17,7 @@ from truing.pages.advantages import advantages_section
 from truing.pages.charts import Line, Mark, chart, number, swatch
 from truing.pages.distance import Chosen
 from truing.pages.escape import esc
-from truing.pages.numbers import Right, metric_names, numbers_section, table, tiles
+from truing.pages.numbers import ERROR, Right, error_of, metric_names, numbers_section, table, tiles
 from truing.pages.page import whole_page
 from truing.pages.preference import preference_section
 from truing.pages.rollouts import rollouts_section
@@ -112,9 +112,13 @@ def curves(runs: Sequence[RunView], names: Sequence[str]) -> str:
         return any(len({value for _, value in run.series(metric)}) > 1 for run in runs)
 
     def group(metric: str) -> str:
-        return metric.rpartition("/")[0]
+        return "/".join(metric.split("/")[:-1][:2])
 
-    metrics = sorted(filter(moves, metric_names(runs)), key=group)
+    def line(metric: str, run: RunView, look: int, name: str) -> Line:
+        errors = dict(run.series(f"{metric}_{ERROR}") or run.series(f"{metric}/{ERROR}"))
+        return Line(name, look, run.series(metric), errors)
+
+    metrics = sorted((m for m in metric_names(runs) if moves(m) and not error_of(m)), key=group)
     if not metrics:
         return ""
     marks, several = _marks(runs, names), len(runs) > 1
@@ -123,7 +127,7 @@ def curves(runs: Sequence[RunView], names: Sequence[str]) -> str:
     note += " Point at a chart, or use ← and →, to read all of them at one step."
     parts = [f'<h2>Curves</h2><p class="note">{note}</p>', _legend(names) if several else ""]
     for title, members in groupby(metrics, key=group):
-        lines = {m: [Line(n, look, run.series(m)) for look, (run, n) in enumerate(zip(runs, names))] for m in members}
+        lines = {m: [line(m, run, look, n) for look, (run, n) in enumerate(zip(runs, names))] for m in members}
         drawn = "".join(chart(metric, lines[metric], marks) for metric in lines)
         parts.append(f"<h3>{esc(title)}</h3>" if title else "")
         parts.append(f'<div class="charts{" several" if several else ""}">{drawn}</div>')
