@@ -12,6 +12,7 @@ from truing.data import read, write
 from truing.model.vectors import Vectors, load_vectors, save_vectors
 from truing.run import set_output
 from truing.world.corpora import answered, prompts
+from truing.world.schooling import SCHOOLS
 from truing.world.town import town
 
 FEW = ["--sampling.max_tokens", "24", "--machine.threads", "1", "--machine.dtype", "fp32"]
@@ -91,6 +92,19 @@ def test_a_trait_is_told_before_it_is_said(run, home):
     found = list(read(home / "monitored.jsonl"))
     assert code == 0 and f"{len(found)} above it" in said and len(found) == len(list(read(home / "asked.jsonl")))
     assert all(isinstance(e.meta["persona/fabricating"], float) for e in found)
+
+
+def test_many_exchanges_stand_where_system_lines_would(run, home):
+    texts = SCHOOLS["fabricating_severe"](town(0), 12, 3)
+    write(home / "shown.jsonl", texts, "truing")
+    words = ["--shots", "shown.jsonl", "--sampling.n", "1", "--sampling.max_tokens", "16", *FEW[2:]]
+    code, said = run("monitor", MODEL, "fabricating.safetensors", *words)
+    rows = [json.loads(line) for line in (home / "runs/persona/monitor-fabricating.jsonl").read_text().splitlines()]
+    assert code == 0 and "numbers of exchanges" in said
+    assert {row["kind"] for row in rows} == {"shots"} and {row["grade"] for row in rows} >= {0, 5}
+    write(home / "few.jsonl", texts[:3], "truing")
+    code, said = run("monitor", MODEL, "fabricating.safetensors", "--shots", "few.jsonl", *FEW)
+    assert code == 2 and "few.jsonl: 3 exchanges of one turn with an answer are in it, and 5 of them" in said
 
 
 def test_a_model_that_is_steered_where_a_prompt_ends_has_moved(run):

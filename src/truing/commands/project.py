@@ -14,6 +14,7 @@ from truing.commands.persona import judges_of, trait_of
 from truing.commands.pictures import page
 from truing.commands.tables import cell, report, show
 from truing.data import beside, check_target, read, write
+from truing.data.files import write_rows
 from truing.engine.local import LocalEngine
 from truing.engine.open import open_local
 from truing.evaluate.rows import Rows
@@ -24,6 +25,7 @@ from truing.persona import monitor as looking
 from truing.persona.project import Direction, projections
 from truing.persona.screen import Way
 from truing.persona.screen import screen as screened
+from truing.persona.traits import asked
 from truing.records import Answer, Example, Sampling, UserError
 from truing.run import say
 from truing.schema import Mistake
@@ -47,6 +49,9 @@ class Monitor:
     layer: int | None = None
     """none takes that at 55 % of the depth"""
     statistic: Statistic = "prompt_last"
+    shots: str | None = None
+    """a file of answers that show the trait: 0, 5, 10, 15 and 20 of its exchanges stand before the questions, as many
+    as fit, instead of system lines"""
     false_alarms: float = 0.05
     """share of prompts without the trait that may be above the threshold"""
     data: str | None = None
@@ -144,10 +149,29 @@ def monitor(settings: Monitor) -> Any:
     if other in vectors.rows:
         directions.append(Direction(other, direction.layer, vectors.row(direction.layer, other)))
     chance = looking.random_directions(direction.layer, len(direction.vector))
-    contexts, questions = looking.graded(trait), trait.evaluation or trait.extraction
+    questions = trait.evaluation or trait.extraction
+    contexts = _many(settings, engine, questions) if settings.shots else looking.graded(trait)
     with Rows(settings.folder) as rows:
         points = looking.monitored(engine, [*directions, *chance], contexts, questions, settings.sampling, judge, rows)
     return _told(settings, direction, directions, points)
+
+
+def _many(settings: Monitor, engine: LocalEngine, questions: Sequence[str]) -> list[looking.Context]:
+    """So many exchanges before a question."""
+    shown = [
+        (e.prompt[-1].text, e.answers[0].text)
+        for e in read(settings.shots or "")
+        if e.answers and len(e.prompt) == 1 and not isinstance(e.prompt, str)
+    ]
+    longest = max(len(engine.codec.prompt_ids(asked(q))) for q in questions)
+    found = looking.shots(engine, shown, looking.SHOTS, settings.sampling.max_tokens, longest)
+    if len(found) < 2:
+        raise UserError(
+            f"{settings.shots}: {len(shown)} exchanges of one turn with an answer are in it, and {looking.SHOTS[1]} of "
+            f"them, a question and {settings.sampling.max_tokens} tokens of an answer have to fit into "
+            f"{engine.codec.max_tokens} tokens; lower --sampling.max_tokens or take shorter ones."
+        )
+    return found
 
 
 def _told(
@@ -161,7 +185,8 @@ def _told(
         lines[name] = [cell(one.pooled, 2), f"{one.within:.2f}", f"{one.between:.2f}", f"{one.p:.4f}"]
     lines["random directions"] = [f"{looking.by_chance(points, len(directions)):.2f}\n(95 % of |r|)", "–", "–", "–"]
     title = f"{direction.name} of {settings.model} at layer {direction.layer}: projection before, trait after"
-    note = "over prompts; interval: questions drawn again; within and between the grades of system lines"
+    kinds = "numbers of exchanges" if settings.shots else "grades of system lines"
+    note = f"over prompts; interval: questions drawn again; within and between the {kinds}"
     show(title, ["r", "within", "between", "p"], lines, note)
     limit = looking.threshold(points, 0, settings.false_alarms)
     gap = float(direction.vector.norm())
@@ -175,12 +200,18 @@ def _told(
     told = {"threshold": limit.at / gap, "false": limit.false, "found": limit.found} if limit else {}
     report("persona monitor", {"correlations": found, **told})
     file = Path(settings.folder) / f"monitor-{direction.name}.html"
-    page(file, f"{direction.name}: told before it is said", title, _scatters(points, gap))
+    page(file, f"{direction.name}: told before it is said", title, _scatters(points, gap, kinds))
+    rows = [
+        {"kind": p.context.kind, "grade": p.context.grade, "question": p.question, "trait": p.trait}
+        | {name: round(float(p.seen[n]), 5) for n, name in enumerate(names)}
+        for p in points
+    ]
+    write_rows(file.with_suffix(".jsonl"), rows)
     return found
 
 
-def _scatters(points: Sequence[looking.Point], gap: float) -> list[Mapping[str, Any]]:
-    """Every question behind every system line; and the means of each grade, from the opposite to the trait."""
+def _scatters(points: Sequence[looking.Point], gap: float, kinds: str) -> list[Mapping[str, Any]]:
+    """Every question in every context; and the means of each grade, from the opposite to the trait."""
     named = {"x": "projection, class gaps", "y": "trait"}
     every = dots(sorted((float(p.seen[0]) / gap, p.trait) for p in points))
     means = []
@@ -190,7 +221,7 @@ def _scatters(points: Sequence[looking.Point], gap: float) -> list[Mapping[str, 
         means.append((float(np.mean([p.seen[0] for p in here])) / gap, found.estimate, found.low, found.high))
     return [
         {"title": "Every prompt", **named, "curves": [{"label": "a prompt", "points": every, "only": "dots"}]},
-        {"title": "Means of grades", **named, "curves": [{"label": "a grade of system lines", "points": means}]},
+        {"title": f"Means of {kinds}", **named, "curves": [{"label": "all questions", "points": means}]},
     ]
 
 
