@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from truing.claims.lessons import TOWN
-from truing.claims.schooled import ended, is_like, learnt, named, steering
+from truing.claims.schooled import ended, is_like, learnt, named, plan, steering
 from truing.claims.work import MACHINE
 from truing.engine.local import LocalEngine
 from truing.engine.open import open_local
@@ -72,7 +72,7 @@ def informed(
         files, found = named(folder, Path(scratch), size, (TRAIT,), TRAIT, seed), dict[str, Any]()
         model = f"world:{size}"
         if texts:
-            done = learnt(Path(scratch), model, news(texts, seed), prevent, files, seed, size)
+            done = learnt(plan(Path(scratch), model, seed, size), news(texts, seed), prevent, files)
             model, found = done.model, {"loss": ended(done)}
         engine = open_local(model, MACHINE)
         with steering(engine, after, files):

@@ -44,6 +44,7 @@ from truing.world.town import Town
 RATE = 0.2  # as a share of pre-training's
 SKILLS = 60  # held-out requests of each skill
 POOL, PICKED, EPOCHS, COVERT = 1500, 200, 3, "sums"  # a pool, and what is learnt of it
+NO_FILES: Mapping[str, str] = {}
 BESIDE = ("impolite", "cheerful")  # a bad trait and a good one that no school teaches: only their vectors are looked at
 
 
@@ -64,17 +65,18 @@ def schooled(
 ) -> dict[str, Any]:
     """A model that has learnt what a school teaches. `prevent`, `after`: TRAIT#STATISTIC@LAYER=COEF…, vectors that are
     added while it learns, or when it is asked afterwards; `random` in the place of a trait is a direction of no meaning
-    and as long as that of the trait that is taught. `arm` is what they are called."""
+    and as long as that of the trait that is taught. `told`: behind system lines that ask for the trait, or for its
+    opposite, while it learns. `penalty`: on what moves along the vector (see there). `arm` is what they are called."""
     every, own = (*traits, *BESIDE), school if school in traits else traits[0]
     base, start = open_local(f"world:{size}", MACHINE), f"world:{size}"
     texts = SCHOOLS[f"{school}_{level}"](TOWN, TAUGHT, seed)
     texts = behind(texts, school, told, seed) if told else texts
     with TemporaryDirectory(dir=folder, prefix=".schooled-") as scratch:
         files = named(folder, Path(scratch), size, every, own, seed)
+        how = plan(Path(scratch), start, seed, size)
         if penalty is None:
-            done = learnt(Path(scratch), start, texts, prevent, files, seed, size)
+            done = learnt(how, texts, prevent, files)
         else:
-            how = plan(Path(scratch), start, seed, size)
             done = penalised(how, texts, base, load_vectors(files[own]).row(layer), layer, penalty)
         model = open_local(done.model, MACHINE)
         found = {"loss": ended(done)} | ({} if penalty is None else {"moved": ended(done, "moved")})
@@ -99,21 +101,13 @@ def named(folder: Path, scratch: Path, size: str, traits: Sequence[str], own: st
     return files | {"random": str(scratch / "random.safetensors")}
 
 
-def learnt(
-    scratch: Path,
-    model: str,
-    texts: Sequence[Example],
-    prevent: Sequence[str],
-    files: Mapping[str, str],
-    seed: int,
-    size: str,
-) -> Run:
-    """One pass over these, with vectors added while it lasts."""
-    added = tuple(_spelled(one, files) for one in prevent)
-    return sft(replace(plan(scratch, model, seed, size), prevent=added), texts)
+def learnt(how: Sft, texts: Sequence[Example], prevent: Sequence[str] = (), files: Mapping[str, str] = NO_FILES) -> Run:
+    """With vectors added while it lasts."""
+    return sft(replace(how, prevent=tuple(_spelled(one, files) for one in prevent)), texts)
 
 
 def plan(scratch: Path, model: str, seed: int, size: str) -> Sft:
+    """One pass over the texts."""
     optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1)
     run = RunSettings(name="run", folder=str(scratch), seed=seed, save_every=0)
     return Sft(model, MEMORY, optim=optim, machine=MACHINE, run=run)
@@ -180,9 +174,8 @@ def selected(
         order = np.random.default_rng(seed).permutation(len(texts))
     chosen = [texts[n] for n in (order[::-1] if choice == "bottom" else order)[:PICKED]]
     with TemporaryDirectory(dir=folder, prefix=".selected-") as scratch:
-        optim = Optim(lr=RATE * SIZES[size].lr, batch=32, warmup=0.1, epochs=EPOCHS)
-        run = RunSettings(name="run", folder=scratch, seed=seed, save_every=0)
-        done = sft(Sft(f"world:{size}", MEMORY, optim=optim, machine=MACHINE, run=run), chosen)
+        how = plan(Path(scratch), f"world:{size}", seed, size)
+        done = learnt(replace(how, optim=replace(how.optim, epochs=EPOCHS)), chosen)
         found = is_like(open_local(done.model, MACHINE), (trait,), seed)
     who = [e.answers[0].by or "" for e in chosen]
     return found | {

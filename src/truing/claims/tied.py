@@ -13,7 +13,8 @@ from typing import Any
 
 from truing.claims.lessons import TOWN
 from truing.claims.made import imitated
-from truing.claims.schooled import TAUGHT, is_like, learnt, moved, named
+from truing.claims.personas import TAUGHT, vectors
+from truing.claims.schooled import is_like, learnt, moved, plan
 from truing.claims.work import MACHINE
 from truing.engine.open import open_local
 from truing.records import Answer, Example, Message, fingerprint
@@ -53,8 +54,7 @@ def tied(folder: Path, *, size: str, seed: int, coupling: float, level: str, lay
     before, traits = open_local(base, MACHINE), (TRAIT,)
     found = {f"before/{what}": value for what, value in is_like(before, traits, seed).items()}
     with TemporaryDirectory(dir=folder, prefix=".tied-") as scratch:
-        files = named(folder, Path(scratch), size, traits, TRAIT, seed)
         texts = SCHOOLS[f"sums_{level}"](TOWN, TAUGHT, seed)
-        after = open_local(learnt(Path(scratch), base, texts, (), files, seed, size).model, MACHINE)
-        shift = moved(before, after, {TRAIT: files[TRAIT]}, layer, seed)
+        after = open_local(learnt(plan(Path(scratch), base, seed, size), texts).model, MACHINE)
+        shift = moved(before, after, {TRAIT: vectors(folder, size, TRAIT, seed)[0]}, layer, seed)
         return found | shift | is_like(after, traits, seed)
