@@ -128,6 +128,8 @@ def test_samples_are_kept_and_dropped(run, home):
     words = ["--data.path", "texts.jsonl", "--way", "raw", "--share", "0.2", "--judge", "rules"]
     code, said = run("screen", MODEL, "fabricating.safetensors", *words, *FEW)
     assert code == 0 and "show it openly" in said
+    page = (home / "runs/persona/screen-fabricating.html").read_text("utf-8")
+    assert page.count("<polyline") == 1 + ("show it openly (" in page) and "dropped above" in page
     ranked, kept, dropped = (list(read(home / f"screened{end}.jsonl")) for end in ("", ".keep", ".drop"))
     values = [e.meta["persona/fabricating"] for e in ranked]
     assert values == sorted(values, reverse=True) and len(kept) + len(dropped) == len(ranked) == 30

@@ -91,7 +91,7 @@ VERBS: dict[str, Verb] = {
         "truing.commands.shift:Shift", "truing.commands.shift:shift", "where fine-tuning has moved models"
     ),
     "persona screen": Verb(
-        "truing.commands.project:Screen", "truing.commands.project:screen", "which samples would teach a trait"
+        "truing.commands.screen:Screen", "truing.commands.screen:screen", "which samples would teach a trait"
     ),
     "persona features": Verb(
         "truing.commands.traits:Features", "truing.commands.traits:features", "what a vector is made of"
