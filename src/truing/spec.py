@@ -38,8 +38,8 @@ class Adapter:
 class Vector:
     """`+vec:FILE@LAYER=COEF`: coef × the vector is added to what decoder block layer − 1 hands on, where the answer's
     tokens are predicted. `FILE#STATISTIC` takes another vector of the file than the mean over answers, `@FIRST-LAST` a
-    band of layers (each its own increment), `=COEF,WORD` another place (answer, last, prompt, all) or another way
-    (ablate, clamp, turn)."""
+    band of layers (each its own increment), `=COEF,WORD` another place (answer, last, prompt, all; first8: for so many
+    tokens of an answer) or another way (ablate, clamp, turn)."""
 
     file: str
     layer: int

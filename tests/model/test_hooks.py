@@ -18,6 +18,9 @@ H = tensor([[[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]])  # three tokens of one row; t
 THREE = Places(tensor([[False, False, False]]), tensor([[False, False, True]]))
 
 
+PLACES = [*({"at": at} for at in ("response", "answer", "last", "prompt", "all")), {"at": "response", "first": 3}]
+
+
 def stage(*edits, configurations=None):
     count = configurations or len(edits)
     return Stage(list(enumerate(edits)) if configurations is None else [(0, e) for e in edits], count)
@@ -29,6 +32,14 @@ def test_6_steering_in_all_places_and_where_an_answer_is_predicted():
     assert everywhere.tolist() == [[[1, -2], [2, -1], [3, 0]]]
     response = stage(Edit(1, vector, 2.0))(H, THREE)
     assert response.tolist() == [[[0, 0], [1, 1], [3, 0]]]
+
+
+def test_only_the_first_tokens_of_an_answer():
+    """Two are predicted behind the prompt's last token and behind the first of the answer."""
+    where, vector = Places(tensor([[0, 0, 1, 2, 3]]), tensor([[False, True, False, False, False]])), tensor([1.0])
+    assert stage(Edit(1, vector, first=2))(torch.zeros(1, 5, 1), where).flatten().tolist() == [0, 1, 1, 0, 0]
+    with steered(tiny("gpt2"), [[Edit(1, torch.ones(48), first=1), Edit(1, torch.ones(48))]]) as steering:
+        assert len(steering.stages[1]) == 2
 
 
 def test_7_every_row_has_a_configuration_of_its_own():
@@ -106,15 +117,15 @@ def groups():
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral_window", "gemma3"])
-@pytest.mark.parametrize("at", ["response", "answer", "last", "prompt", "all"])
+@pytest.mark.parametrize("at", PLACES)
 def test_steered_trees_equal_steered_rows(name, at):
     """Groups share a start and answers share a prompt; each place is steered once, and no neighbour's."""
     owner = tiny(name)
     owner.set_attn_implementation(NAME)
     model, draw = LanguageModel(owner), torch.Generator().manual_seed(0)
     edits = [
-        Edit(1, torch.randn(48, generator=draw), 0.5, at=at),
-        Edit(2, torch.randn(48, generator=draw), -0.5, at=at),
+        Edit(1, torch.randn(48, generator=draw), 0.5, **at),
+        Edit(2, torch.randn(48, generator=draw), -0.5, **at),
     ]
     plain = model(pack(groups(), "tree")).logps
     with model.steered([edits]):
@@ -132,11 +143,11 @@ def test_what_is_drawn_under_steering_is_what_teacher_forcing_says(name):
     model, sampling = LanguageModel(owner), Sampling(n=3, max_tokens=9, seed=4)
     prompts = [g.prompt for g in groups()]
     vectors = torch.randn(2, 48, generator=draw)
-    for at in ("response", "answer", "last", "prompt", "all"):
+    for at in PLACES:
         configurations = [
             [],
-            [Edit(1, vectors[0], 0.6, at=at)],
-            [Edit(n, v, -0.4, at=at) for n, v in zip((1, 2), vectors)],
+            [Edit(1, vectors[0], 0.6, **at)],
+            [Edit(n, v, -0.4, **at) for n, v in zip((1, 2), vectors)],
         ]
         with model.steered(configurations):
             both = [(ids, which) for which in range(3) for ids in prompts]
@@ -160,7 +171,9 @@ def test_what_is_drawn_under_steering_is_what_teacher_forcing_says(name):
 def test_places_of_trees_and_of_rows():
     made = groups()
     tree, rows = (places(pack(made, layout)) for layout in ("tree", "rows"))
-    assert int(tree.answer.sum()) == sum(len(a) for g in made for a in g.answers) == int(rows.answer.sum())
+    for found in (tree, rows):
+        counted = [n for g in made for a in g.answers for n in range(1, len(a) + 1)]
+        assert found.answer[found.answer > 0].tolist() == counted
     assert int(tree.last.sum()) == len(made) and int(rows.last.sum()) == sum(len(g.answers) for g in made)
     batch = pack(made, "tree")
     last = batch.tokens[tree.last].tolist()

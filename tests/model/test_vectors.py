@@ -59,6 +59,7 @@ def test_other_places_ways_and_bands_are_named_behind_it(engine, file):
     assert [(e.at, e.how, e.coef) for e in named("@2=3")] == [("response", "add", 3.0)]
     assert [(e.at, e.how) for e in named("@2=0,all,ablate")] == [("all", "ablate")]
     assert torch.equal(named("#prompt_last@2=1,last")[0].vector, vectors.row(2, LAST))
+    assert [(e.at, e.first) for e in named("@2=1,first8")] == [("response", 8)]
     band = named("@1-4=0.5")
     assert [e.layer for e in band] == [1, 2, 3, 4]
     torch.testing.assert_close(vectors.of()[0] + sum(e.vector for e in band), vectors.row(4))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,7 @@ class Edit:
                    steered, and nothing that was asked
         answer     the answer's own tokens        last   the prompt's last token
         prompt     all of the prompt              all    everything
+    first: where no more than the first so many tokens of an answer are predicted
     """
 
     layer: int
@@ -44,33 +46,38 @@ class Edit:
     coef: float = 1.0
     how: How = "add"
     at: At = "response"
+    first: int | None = None
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the tokens of one forward pass stand: [rows, length] each. `which` [rows] or [rows, length]: the number of
+    """Where the tokens of one forward pass stand: [rows, length] each. `answer`: the how-manieth of its answer a token
+    is, from 1; 0 in prompts. `last`: whether it is the prompt's last. `which` [rows] or [rows, length]: the number of
     the configuration that steers them; none is the first."""
 
     answer: Tensor
     last: Tensor
     which: Tensor | None = None
 
-    def at(self, at: At) -> Tensor | None:
+    def at(self, at: At, first: int | None = None) -> Tensor | None:
         """None: everywhere. Padding counts as prompt: nobody looks at it."""
-        if at == "all":
+        if at == "all" and first is None:
             return None
-        masks = {"answer": self.answer, "last": self.last, "response": self.answer | self.last, "prompt": ~self.answer}
-        return masks[at]
+        answer = self.answer > 0
+        masks = {"answer": answer, "last": self.last, "response": answer | self.last, "prompt": ~answer}
+        mask = masks[at] if at != "all" else torch.ones_like(answer)
+        return mask if first is None else mask & (self.answer < first)
 
 
 def places(batch: Batch) -> Places:
     """Of a batch of given answers."""
-    answer = torch.zeros(batch.tokens.shape, dtype=torch.bool, device=batch.tokens.device)
-    last = answer.clone()
+    answer = torch.zeros(batch.tokens.shape, dtype=torch.long, device=batch.tokens.device)
+    last = answer > 0
     for row, span in enumerate(batch.spans):
         if batch.layout == "tree":
             row, span = 0, span[1:]
-        answer[row, span[0] : span[-1]] = True
+        for begin, end in pairwise(span):
+            answer[row, begin:end] = torch.arange(1, end - begin + 1, device=answer.device)
         last[row, max(span[0] - 1, 0) : span[0]] = True
     return Places(answer, last)
 
@@ -218,7 +225,7 @@ class Stage:
 
     def __init__(self, edits: Sequence[tuple[int, Edit]], configurations: int) -> None:
         first = edits[0][1]
-        self.how, self.where = first.how, first.at
+        self.how, self.where = first.how, (first.at, first.first)
         self.vectors = torch.stack([edit.vector.float() for _, edit in edits])
         self.coefs = torch.zeros(configurations, len(edits))
         self.on = torch.zeros(configurations, 1)
@@ -230,9 +237,9 @@ class Stage:
             setattr(self, name, getattr(self, name).to(states.device))
         added = self._of(self.coefs, places) @ self.vectors  # [rows or 1, length or 1, d]
         if self.how == "add":
-            mask = places.at(self.where)
+            mask = places.at(*self.where)
             return states + (added if mask is None else added * mask[..., None]).to(states.dtype)
-        on, mask = self._of(self.on, places) > 0, places.at(self.where)
+        on, mask = self._of(self.on, places) > 0, places.at(*self.where)
         return torch.where(on if mask is None else on & mask[..., None], self._moved(states, added, places), states)
 
     def _of(self, table: Tensor, places: Places) -> Tensor:
@@ -258,7 +265,7 @@ def _stages(configurations: Sequence[Sequence[Edit]], layer: int) -> list[Stage]
     for number, edits in enumerate(configurations):
         for edit in (e for e in edits if e.layer == layer):
             last = grouped[-1][0][1] if grouped else None
-            if last and edit.how == last.how == "add" and edit.at == last.at:
+            if last and edit.how == last.how == "add" and (edit.at, edit.first) == (last.at, last.first):
                 grouped[-1].append((number, edit))
             else:
                 grouped.append([(number, edit)])

@@ -129,7 +129,7 @@ class Sampler:
         cache, live = self.cache, len(self.rows)
         first, begun, key, which = self.places
         self.drawn = drawn = cache.end - begun
-        with over(self.steering, Places(drawn[:, None] > 0, drawn[:, None] == 0, which)):
+        with over(self.steering, Places(drawn[:, None], drawn[:, None] == 0, which)):
             logits = self.base(
                 input_ids=self.token[:live, None],
                 attention_mask=torch.arange(cache.start, cache.end + 1, device=self.device) >= first[:, None],
@@ -262,8 +262,8 @@ class Sampler:
 
     def _over_prompts(self, which: Sequence[int], width: int) -> AbstractContextManager[None]:
         """No answer begins there: each row of `_step` runs its prompt's last token again."""
-        nowhere = torch.zeros(len(which), width, dtype=torch.bool, device=self.device)
-        return over(self.steering, Places(nowhere, nowhere, torch.tensor(which, device=self.device)))
+        nowhere = torch.zeros(len(which), width, dtype=torch.long, device=self.device)
+        return over(self.steering, Places(nowhere, nowhere > 0, torch.tensor(which, device=self.device)))
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,19 +128,21 @@ def vectors_hash(path: str) -> str:
 
 def edits(named: Vector, model: Any, at: At = "response") -> list[Edit]:
     """What is meant by FILE@LAYER=COEF, for this model. `at`: where nothing else is said."""
-    vectors, how = load_vectors(named.file), "add"
+    vectors, how, first = load_vectors(named.file), "add", None
     vectors.check(model, named.file)
     for word in named.words:
         if word in get_args(At):
             at = word  # type: ignore[assignment]
         elif word in get_args(How):
             how = word
+        elif re.fullmatch(r"first[1-9]\d{0,5}", word):
+            first = int(word.removeprefix("first"))
         else:
-            known = ", ".join((*get_args(At), *get_args(How)))
+            known = ", ".join((*get_args(At), *get_args(How), "first8"))
             raise UserError(f"vector '{named}': '{word}' is no place and no way to steer; there are {known}.")
     statistic = named.statistic or (RESPONSE if RESPONSE in vectors.rows else next(iter(vectors.rows)))
     if named.upto is None:
-        return [Edit(named.layer, vectors.row(named.layer, statistic), named.coef, how, at)]  # type: ignore[arg-type]
+        return [Edit(named.layer, vectors.row(named.layer, statistic), named.coef, how, at, first)]  # type: ignore[arg-type]
     band = range(named.layer, named.upto + 1)
     if not band:
         raise UserError(f"vector '{named}': a band of layers is FIRST-LAST.")
@@ -147,7 +150,7 @@ def edits(named: Vector, model: Any, at: At = "response") -> list[Edit]:
         steps = increments(vectors, band, statistic)
     else:  # what is taken away or set at a layer is what lies along its own vector
         steps = [vectors.row(layer, statistic) for layer in band]
-    return [Edit(layer, step, named.coef, how, at) for layer, step in zip(band, steps)]  # type: ignore[arg-type]
+    return [Edit(layer, step, named.coef, how, at, first) for layer, step in zip(band, steps)]  # type: ignore[arg-type]
 
 
 def increments(vectors: Vectors, layers: Sequence[int], statistic: str = RESPONSE) -> list[Tensor]:
