@@ -11,6 +11,19 @@ from truing.model.make import make_model, make_tokenizer
 from truing.settings import Machine
 
 MACHINE = Machine("fp32", 1)
+PPO = {
+    "model": "./lm",
+    "data": {"path": "(examples)"},
+    "rewards": ["./pm"],
+    "preset": "vanilla",
+    "critic": {"start": "policy", "lr": 1e-3},
+    "iterations": 2,
+    "rollouts": 4,
+    "optim": {"lr": 1e-2, "batch": 4, "schedule": "constant", "warmup": 0},
+    "sampling": {"max_tokens": 6},
+    "machine": {"dtype": "fp32", "threads": 1},
+}
+"""a recipe that takes a second"""
 
 
 def policy_and_judge(home: Path) -> Path:

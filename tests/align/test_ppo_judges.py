@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from judged import policy_and_judge
+from judged import PPO, policy_and_judge
 from safetensors.torch import load_file
 
 from truing.align.guard import Guard
@@ -34,18 +34,7 @@ def four(completions, **columns):
 def letters(completions, **columns):
     return [float(len(said[0]["content"])) for said in completions]
 """
-BASE = {
-    "model": "./lm",
-    "data": {"path": "(examples)"},
-    "rewards": ["call:says.py:letters"],
-    "preset": "vanilla",
-    "critic": {"start": "policy", "lr": 1e-3},
-    "iterations": 2,
-    "rollouts": 4,
-    "optim": {"lr": 1e-2, "batch": 4, "schedule": "constant", "warmup": 0},
-    "sampling": {"max_tokens": 6},
-    "machine": {"dtype": "fp32", "threads": 1},
-}
+BASE = PPO | {"rewards": ["call:says.py:letters"]}
 LOOKS = {"every": 1, "count": 4, "max_tokens": 6}
 
 

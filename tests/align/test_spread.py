@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judged import policy_and_judge
+from judged import PPO, policy_and_judge
 
 from truing.align import ppo as loop
 from truing.align.ingredients import Ppo
@@ -28,18 +28,6 @@ from truing.settings import Machine
 
 PROMPTS = [Example((Message("user", f"paint it {colour}"),)) for colour in ("red", "green", "blue", "go away")]
 SAYS = "def letters(completions, **columns):\n    return [float(len(said[0]['content'])) for said in completions]\n"
-BASE = {
-    "model": "./lm",
-    "data": {"path": "(examples)"},
-    "rewards": ["./pm"],
-    "preset": "vanilla",
-    "critic": {"start": "policy", "lr": 1e-3},
-    "iterations": 2,
-    "rollouts": 4,
-    "optim": {"lr": 1e-2, "batch": 4, "schedule": "constant", "warmup": 0},
-    "sampling": {"max_tokens": 6},
-    "machine": {"dtype": "fp32", "threads": 1},
-}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +48,7 @@ def _there(home, monkeypatch):
 
 
 def trained(name, prompts=PROMPTS, **keys):
-    run = ppo(load(Ppo, {**BASE, "run": {"folder": "runs", "name": name}, **keys}), prompts)
+    run = ppo(load(Ppo, {**PPO, "run": {"folder": "runs", "name": name}, **keys}), prompts)
     return run.view()
 
 
