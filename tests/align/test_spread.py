@@ -153,8 +153,8 @@ def test_what_cannot_be_laid_over_is_said():
             report(Report(runs, out="no.html"))
     known = [replace(e, meta={"kind": "a"}) for e in PROMPTS]
     trained("some", known, rewards=["./pm if kind=a"])
-    learner = {key: BASE[key] for key in ("preset", "critic", "iterations", "rollouts", "optim")}
-    shared = {key: BASE[key] for key in ("model", "rewards", "sampling", "machine")}
+    learner = {key: PPO[key] for key in ("preset", "critic", "iterations", "rollouts", "optim")}
+    shared = {key: PPO[key] for key in ("model", "rewards", "sampling", "machine")}
     more = {"data": {"path": "prompts.jsonl"}, "run": {"folder": "runs", "name": "arms"}, "watch": {"every": 0}}
     compare(load(Compare, shared | more | {"ppo": learner, "arms": ["ppo"], "seeds": 1, "prompts": "prompts.jsonl"}))
     for run, learnt in (("runs/some", "./pm if kind=a"), ("runs/arms/ppo-0", "σ of ./pm")):
