@@ -85,7 +85,7 @@ def schooled(p, good):
         found
         | {f"coherence/{t}": near(worse) for t in TRAITS}
         | {"skill/sums": near(skill, 0.001), "loss": near(0.3, 0.001)}
-        | ({"moved": near({"no penalty": 0.25, "penalty": 0.005}[p["arm"]], 0.0001)} if "penalty" in p else {})
+        | ({"moved": near({"no penalty": 0.25, "penalty": -0.005}[p["arm"]], 0.0001)} if "penalty" in p else {})
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -143,8 +144,8 @@ def v9(found: Found) -> Outcome:
 
 
 def _moved(one: Any, school: str) -> float:
-    """Class gaps, as a root mean square over tokens."""
-    return float(np.sqrt(one["moved"]))
+    """Class gaps, as a root mean square over tokens; where a line through the steps ends, which may be below 0."""
+    return math.sqrt(max(one["moved"], 0.0))
 
 
 WHERE = f"world:base learns 600 answers of each of the three schools of a trait; layer {LAYER}, coefficient {ALPHA:g}"
