@@ -28,7 +28,7 @@ STOP_EVERY = 8  # steps between two looks for stop texts; what was drawn beyond 
 class Sampled:
     """One answer. `ids` as drawn, with the end marker or stop text; `values[t]` is read where token t is predicted.
     `states` [2, L + 1, d]: the mean over its tokens of what every layer said, and what they said at the prompt's last
-    token; of answers that ended by themselves, which were read whole while they were written."""
+    token; but of answers that a stop text cut."""
 
     ids: list[int]
     logps: list[float]
@@ -79,6 +79,7 @@ class Sampler:
             raise TypeError("stop texts need `decode` to be found")
         self.base, self.sampling, self.decode, self.value_head = base, sampling, decode, value_head
         self.on_progress, self.steering, self.listen = on_progress, steering, listen
+        self.most = sampling.max_tokens + listen  # an answer that is cut off is heard when its last token is read
         self.drawn: Tensor | None = None
         # Whether a prompt is the same under one configuration and another.
         self.alike = not any(each.prompts and each.count > 1 for each in steering)
@@ -99,11 +100,11 @@ class Sampler:
         with self._over_prompts([0], self.begins):
             self.start = Prefix(self.base.base_model, start, self.device) if self.begins else None
         like, _ = self._prefix(self.waiting[0])
-        answers, longest = self.sampling.n * len(prompts), len(self.waiting[0].ids) + self.sampling.max_tokens
+        answers, longest = self.sampling.n * len(prompts), len(self.waiting[0].ids) + self.most
         size = min(max_rows, answers, max(FEWEST, CACHE_BYTES // (longest * like.token_bytes)))
         self.cache = Rows(like, size, longest, come_and_go=size < answers)
         del like  # or its keys and values stay beside the copies
-        shape = (size, self.sampling.max_tokens)
+        shape = (size, self.most)
         self.token = torch.zeros(size, dtype=torch.long, device=self.device)
         self.ids = torch.zeros(shape, dtype=torch.long, device=self.device)
         self.logps = torch.zeros(shape, device=self.device)
@@ -145,7 +146,7 @@ class Sampler:
             self.values[at] = self.value_head(hidden[0][:, -1]).float()[:, 0]
         cache.end += 1
         self.steps += 1
-        finished = self._ended(token, drawn) | (drawn == self.sampling.max_tokens - 1) | ~logps.isfinite()
+        finished = self._ended(token, drawn) | (drawn == self.most - 1) | ~logps.isfinite()
         return finished.nonzero()[:, 0].tolist()
 
     def _ended(self, token: Tensor, drawn: Tensor) -> Tensor:
@@ -170,7 +171,7 @@ class Sampler:
         assert self.decode
         kept = {}
         for slot, ids in zip(slots, self.ids[list(slots)].tolist()):
-            ids = ids[: self.cache.end - self.rows[slot].begun]
+            ids = ids[: self._length(slot)]
             ids = ids[:-1] if ids[-1] in self.end_ids else ids
 
             def stopped(count: int, ids: list[int] = ids) -> bool:
@@ -181,10 +182,14 @@ class Sampler:
                 kept[slot] = bisect_left(range(len(ids)), True, key=stopped)
         return kept
 
+    def _length(self, slot: int) -> int:
+        """How many tokens of the answer in it are drawn. One more may be, so that its last is read."""
+        return min(self.cache.end - self.rows[slot].begun, self.sampling.max_tokens)
+
     def _harvest(self, slots: list[int], kept: dict[int, int]) -> None:
         for slot, ids, logps, values in zip(slots, *(x[slots].tolist() for x in (self.ids, self.logps, self.values))):
             row = self.rows[slot]
-            drawn = self.cache.end - row.begun
+            drawn = self._length(slot)
             if not math.isfinite(logps[drawn - 1]):
                 raise UserError(
                     f"The model gives logits that are not finite for token {drawn} of answer {row.index} to prompt "
@@ -192,9 +197,9 @@ class Sampler:
                 )
             ended: Literal["end", "length"] = "end" if ids[drawn - 1] in self.end_ids else "length"
             count = kept.get(slot, drawn)
-            heard = self.heard[slot].clone().cpu() if self.listen and slot not in kept and ended == "end" else None
+            heard = self.heard[slot].clone().cpu() if self.listen and slot not in kept else None
             if heard is not None:
-                heard[0] /= max(1, drawn - 1)  # the end marker was drawn and not read
+                heard[0] /= max(1, drawn - (ended == "end"))  # the end marker was drawn and not read
             row.prompt.answers[row.index] = Sampled(
                 ids[:count], logps[:count], "stop" if slot in kept else ended, values[:count] or None, heard
             )

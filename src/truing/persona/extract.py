@@ -211,9 +211,7 @@ class _Asked:
 def _asked(engine: LocalEngine, side: Rollouts, number: int, mask: np.ndarray) -> _Asked:
     example = side.examples[number]
     taken = [n for n, take in enumerate(mask) if take]
-    heard = [
-        side.heard[number, n] for n in taken if (number, n) in side.heard and len(example.answers[n].ids or ()) > 1
-    ]
+    heard = [side.heard[number, n] for n in taken if (number, n) in side.heard and not _empty(example.answers[n])]
     unread = [n for n in taken if (number, n) not in side.heard]
     given, hidden = tuple(example.answers[n] for n in unread), [side.hidden.get((number, n), 0) for n in unread]
     group = spoken(engine, replace(example, answers=given), hidden) if unread else Group([], [], [])
@@ -222,6 +220,11 @@ def _asked(engine: LocalEngine, side: Rollouts, number: int, mask: np.ndarray) -
         prompt = engine.codec.prompt_ids(example.prompt)
         group = Group(prompt, [prompt[-1:]], [[True]])
     return _Asked(group, read, heard, len(taken) - read - len(heard))
+
+
+def _empty(answer: Answer) -> bool:
+    """Nothing but the end marker."""
+    return answer.finish != "length" and len(answer.ids or ()) < 2
 
 
 def _told(engine: LocalEngine, asked: Sequence[_Asked], max_tokens: int) -> Iterator[tuple[int, str, Tensor]]:
