@@ -4,8 +4,8 @@
 
 Four networks of 0.9 M parameters (policy, reference, critic, preference model) of random weights, prompts of 24 words,
 answers of 16, batches of 128 in four steps of 32, four passes: 16 updates an iteration on both sides. Ours is the verb
-itself, with its logs and checks. The exact algorithm comes first; then its shortcuts (bf16, a trunk that policy and
-critic share, four answers a prompt), each alone, those that help a small model on a CPU, and all together.
+itself, with its logs and checks. The exact algorithm comes first; then its shortcuts: bf16, a trunk that policy and
+critic share, several answers a prompt, and these together.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ SIDES: dict[str, dict[str, Any]] = {
     "four answers a prompt": {"sampling": {"n": 4}, "rollouts": BATCH // 4, "optim": {"batch": STEP // 4}},
 }
 SIDES["shared trunk, four answers"] = SIDES["shared trunk"] | SIDES["four answers a prompt"]
+EIGHT = {"sampling": {"n": 8}, "rollouts": BATCH // 8, "optim": {"batch": STEP // 8}}
+SIDES["shared trunk, eight answers"] = SIDES["shared trunk"] | EIGHT
 SIDES["all three"] = SIDES["shared trunk, four answers"] | SIDES["bf16"]
 
 
