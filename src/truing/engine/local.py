@@ -65,7 +65,7 @@ class LocalEngine:
     ) -> list[Example]:
         """n answers to each prompt, with their tokens and log-probabilities. A prompt that leaves no room for the
         answer is shortened at a turn boundary (`codec.notes` counts it). `which`: see `draw`. `hear` is told prompt,
-        answer and what the layers said while it was written (`Sampled.states`), but of those that a stop text cut."""
+        answer and what the layers said while it was written (`Sampled.states`), unless a stop text cut it."""
         ids = [self._prompt_ids(number, prompt, sampling) for number, prompt in enumerate(prompts, 1)]
         sampling = self.stopping(prompts, sampling)
         drawn = self.draw(ids, sampling, on_progress, which, listen=hear is not None)

@@ -28,7 +28,7 @@ STOP_EVERY = 8  # steps between two looks for stop texts; what was drawn beyond 
 class Sampled:
     """One answer. `ids` as drawn, with the end marker or stop text; `values[t]` is read where token t is predicted.
     `states` [2, L + 1, d]: the mean over its tokens of what every layer said, and what they said at the prompt's last
-    token; but of answers that a stop text cut."""
+    token; None where nobody listened, and for answers that a stop text cut."""
 
     ids: list[int]
     logps: list[float]
